@@ -1,0 +1,34 @@
+#include "base/err.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static _Thread_local char message[1024];
+
+mb_err mb_fail(mb_err code, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(message, sizeof message, format, args);
+    va_end(args);
+    return code;
+}
+
+mb_err mb_fail_in(mb_err code, const char *format, ...)
+{
+    char inner[sizeof message], prefix[512];
+    va_list args;
+
+    memcpy(inner, message, sizeof inner);
+    va_start(args, format);
+    vsnprintf(prefix, sizeof prefix, format, args);
+    va_end(args);
+    return mb_fail(code, "%s: %.500s", prefix, inner);
+}
+
+const char *mb_message(void)
+{
+    return message;
+}

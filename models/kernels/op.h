@@ -1,0 +1,165 @@
+/* Operations: what each one means. This is the one front that models use; op.c alone calls
+   backends.
+
+   Every call computes its result into scratch of the ctx, enters its cost into the ledger and,
+   while gradients are wanted, records itself, so that mb_backward() can run the recorded calls in
+   reverse. A model is therefore written once, forward.
+
+   Operations cannot fail: shapes are asserted, scratch is sized beforehand (mb_ctx_reserve), and
+   what a device reports stays with the ctx until mb_ctx_error() returns it.
+
+   Letters: T tokens (rows of x), S routed rows, D width, H heads, e = D/H, F feed-forward width,
+   G groups, E experts, V vocabulary, B sequences of length L. Arguments are borrowed. */
+#ifndef MB_KERNELS_OP_H
+#define MB_KERNELS_OP_H
+
+#include "base/err.h"
+#include "models/kernels/ledger.h"
+#include "models/kernels/route.h"
+#include "models/kernels/tensor.h"
+
+typedef struct mb_ctx mb_ctx; /* an open backend: threads, scratch, ledger, recorded calls */
+
+/* BACKEND: "ref" (plain loops, double accumulation), "cpu" or "null" (computes nothing).
+   THREADS: 0 for the machine's own choice. Fails on an unknown backend. */
+mb_err mb_ctx_open(const char *backend, int threads, mb_ctx **out);
+void mb_ctx_close(mb_ctx *c); /* accepts NULL */
+const char *mb_ctx_backend(const mb_ctx *c);
+int mb_ctx_threads(const mb_ctx *c);
+/* NULL-terminated names of the backends in this build. */
+const char *const *mb_backends(void);
+
+/* Makes sure that BYTES of scratch are there, so that nothing allocates later. */
+mb_err mb_ctx_reserve(mb_ctx *c, size_t bytes);
+size_t mb_ctx_peak(const mb_ctx *c); /* most scratch bytes in use at once since opening */
+void mb_ctx_reset(mb_ctx *c);        /* ends a pass: forgets results and recorded calls */
+mb_err mb_ctx_error(mb_ctx *c);      /* first device error since the last call, with its message */
+
+void mb_ctx_record(mb_ctx *c, bool on); /* off: forward only, nothing kept for a backward */
+void mb_ctx_trace(mb_ctx *c, bool on);  /* on: the ledger also takes wall time per operation */
+void mb_ctx_at(mb_ctx *c, mb_part part, int layer); /* where the following calls belong */
+mb_ledger *mb_ctx_ledger(mb_ctx *c);
+/* Floating-point operations in matrix products as counted by the loops of `ref` since the last
+   call; 0 from other backends. */
+uint64_t mb_ctx_counted(mb_ctx *c);
+
+/* Zeroed scratch tensor (1, rows, cols). */
+mb_tensor *mb_scratch(mb_ctx *c, const char *name, int64_t rows, int64_t cols);
+/* A tensor over memory of the caller. */
+mb_tensor *mb_wrap(mb_ctx *c, const char *name, int64_t rows, int64_t cols, float *data);
+/* Host memory for indices, until mb_ctx_reset(). */
+void *mb_ctx_host(mb_ctx *c, size_t bytes);
+
+/* Runs the recorded calls in reverse. y->grad must be set (all heads but mb_classify, which sets
+   its own). Gradients of parameters add to what is there; all others start from nothing. */
+void mb_backward(mb_ctx *c);
+
+/* ---- routes ------------------------------------------------------------------------------ */
+
+/* All T rows in one group; no index. */
+const mb_route *mb_route_all(mb_ctx *c, int64_t t);
+
+/* Rows already sorted by group: COUNT[g] rows in group g; no index. */
+const mb_route *mb_route_sorted(mb_ctx *c, int groups, const int64_t *count);
+
+enum mb_score { MB_SOFTMAX, MB_SIGMOID };
+enum mb_choice { MB_TOKEN_CHOOSES, MB_EXPERT_CHOOSES };
+
+typedef struct mb_router {
+    enum mb_choice choice;
+    enum mb_score score;
+    int top_k;          /* token choice: experts per token (1: Switch, 2: GShard) */
+    double capacity;    /* rows per expert = ceil(capacity * top_k * n / E) of each group of n rows;
+                           expert choice: ceil(capacity * n / E); 0: no limit (token choice) */
+    int64_t group_rows; /* n: consecutive rows that share the capacity; 0: all T */
+    bool renormalise;   /* GShard: gates of one token sum to 1 */
+    bool random_second; /* GShard: keep expert 2 with probability min(1, 2 g2) */
+    double balance;     /* weight of E * sum_e f_e P_e [Switch eq. 4]; 0: none */
+    double z;           /* weight of mean(logsumexp^2) [ST-MoE eq. 5]; 0: none */
+    uint64_t key;       /* of the random draws */
+} mb_router;
+
+typedef struct mb_routed { /* what a learned route did */
+    int64_t asked, kept;   /* assignments wanted and made; asked - kept were dropped */
+    double balance, z;     /* E * sum_e f_e P_e and mean(logsumexp^2), unweighted */
+    const int64_t *load;   /* (E) rows per expert, after drops */
+} mb_routed;
+
+/* The route that LOGITS (T, E) choose. Token choice fills experts in row order and drops what comes
+   after the capacity is full: rank 1 of all rows before rank 2. Ties go to the lower index. Expert
+   choice: each expert takes its best rows of each group. Gates are the scores; their gradient, and
+   those of both auxiliary losses, flow into logits. out may be NULL. */
+const mb_route *mb_choose(mb_ctx *c, mb_tensor *logits, const mb_router *how, mb_routed *out);
+
+/* ---- operations with gradients ------------------------------------------------------------ */
+
+/* y[t] = table[token[t]].  table (V, D), token (T); returns (T, D). */
+mb_tensor *mb_embed(mb_ctx *c, mb_tensor *table, const int32_t *token, int64_t t);
+
+/* y[i] = W[g] x[i] for each row i of group g.  x (S, K), w (G or 1, N, K); returns (S, N).
+   FLOPs: 2 K N per row. An empty group costs nothing and its slice gets no gradient. */
+mb_tensor *mb_gemm(mb_ctx *c, mb_tensor *x, mb_tensor *w, const mb_route *r);
+
+/* y[i] = x[token[i]]; x itself when the route has no index.  x (T, D); returns (S, D). */
+mb_tensor *mb_gather(mb_ctx *c, mb_tensor *x, const mb_route *r);
+
+/* y[t] = x[t] + sum over the routed rows i of t: gate[i] * n(rows[i]), n(v) = w[slice[t]] * v /
+   rms(v), rms(v) = sqrt(mean(v^2) + eps).  x (T, D) or NULL for 0; rows (S, D); w (M or 1, D), or
+   NULL for no norm; slice (T) or NULL for slice 0. Returns (T, D), zero plus x[t] for a dropped
+   row. Returns rows itself when there is nothing to do. This is every way in which a sub-layer's
+   output re-joins the residual stream (MoT eq. 1 and 2: x + norm(f(x))). */
+mb_tensor *mb_combine(mb_ctx *c, mb_tensor *x, mb_tensor *rows, mb_tensor *w, const uint8_t *slice,
+                      float eps, const mb_route *r);
+
+/* y[t] = w[slice[t]] * x[t] / rms(x[t]).  x (T, D), w (M or 1, D); returns (T, D). */
+mb_tensor *mb_norm(mb_ctx *c, mb_tensor *x, mb_tensor *w, const uint8_t *slice, float eps);
+
+/* QK-norm, then RoPE, on the q and k parts of x = [q k v] (T, 3D); v is copied. Per head: q = qw *
+   q / rms(q) with qw, kw (M or 1, e) by slice[t] (NULL: no QK-norm), then pair (j, j + e/2) is
+   rotated by position[t] * base^(-2j/e), the "half-split" form. e must be even. Returns (T, 3D). */
+mb_tensor *mb_rope(mb_ctx *c, mb_tensor *x, mb_tensor *qw, mb_tensor *kw, const uint8_t *slice,
+                   const int32_t *position, int heads, float eps, float base);
+
+/* Which rows attend to which. Position p of sequence b is row at[b*len + p] (NULL: b*len + p); its
+   query sees positions lo[b*len + p] .. hi[b*len + p] of its own sequence, inclusive. */
+typedef struct mb_span {
+    int64_t batch, len;
+    const int32_t *at, *lo, *hi;
+    uint64_t pairs; /* sum of hi - lo + 1: exact FLOPs are 4 e H pairs */
+} mb_span;
+
+/* Multi-head softmax attention over x = [q k v] (T, 3D), scores q.k / sqrt(e); returns (T, D). */
+mb_tensor *mb_attend(mb_ctx *c, mb_tensor *x, const mb_span *span, int heads);
+
+/* y = silu(a) * b for x = [a b] (S, 2F); returns (S, F). */
+mb_tensor *mb_swiglu(mb_ctx *c, mb_tensor *x);
+
+/* y = x * (1 + eps u), u uniform in [-1, 1) from KEY: the router's input jitter. Returns (T, D). */
+mb_tensor *mb_jitter(mb_ctx *c, mb_tensor *x, float eps, uint64_t key);
+
+/* Cross-entropy of logits x W^T: for each row with target[t] >= 0
+     loss[t] = lse - logit[target[t]],  lse = log sum exp(logits);   total = sum (loss[t] + z lse^2)
+   * scale and, while recording, the gradients of the total with respect to x and w at once: as the
+   root of the backward its upstream gradient is `scale`. Logits are made in chunks of rows and
+   never kept. x (T, D), w (V, D), target and loss (T), both host memory; loss[t] = 0 without a
+   target. Costs are those of the rows that have one. */
+void mb_classify(mb_ctx *c, mb_tensor *x, mb_tensor *w, const int32_t *target, float scale, float z,
+                 float *loss);
+
+/* ---- optimiser ----------------------------------------------------------------------------- */
+
+/* Sum of squares of N floats, in an order that depends on N alone. */
+double mb_sum_squares(mb_ctx *c, const float *x, int64_t n);
+
+typedef struct mb_adamw {
+    float lr, beta1, beta2, eps, decay;
+    float grad_scale; /* the gradient is multiplied by it first: clipping */
+    int64_t step;     /* from 1, for the bias correction */
+} mb_adamw;
+
+/* AdamW with decoupled decay (Loshchilov & Hutter), N parameters p with gradient g and moments m,
+   v: p -= lr (m^ / (sqrt(v^) + eps) + decay p). Clears g. */
+void mb_adamw_step(mb_ctx *c, float *p, float *g, float *m, float *v, int64_t n,
+                   const mb_adamw *how);
+
+#endif

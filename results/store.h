@@ -1,0 +1,125 @@
+/* The store: every measurement in one SQLite database, and the only door to it.
+
+   Numbers live in typed columns, raw samples are kept, summaries are views (views.sql). Machine,
+   build, data set and settings are written once and pointed at. Rows are never edited: what happens
+   to a run is told by its events, and v_run shows the last one. */
+#ifndef MB_RESULTS_STORE_H
+#define MB_RESULTS_STORE_H
+
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+typedef struct mb_store mb_store;
+
+/* Opens PATH, creating it (and its folder) when CREATE, and migrates it forward. Refuses a file
+   that is not ours, damaged, or from a newer schema. */
+mb_err mb_store_open(const char *path, bool create, mb_store **out);
+void mb_store_close(mb_store *s); /* accepts NULL */
+const char *mb_store_path(const mb_store *s);
+
+/* ---- things that are written once and pointed at (deduplicated by content) ------------------- */
+
+typedef struct mb_pair {
+    const char *key, *value;
+} mb_pair;
+
+/* KIND "machine", "build", "dataset" or "settings": named facts; equal facts give the same id. */
+mb_err mb_store_facts(mb_store *s, const char *kind, const mb_pair *facts, size_t n, int64_t *id);
+
+/* ---- runs ---------------------------------------------------------------------------------- */
+
+typedef struct mb_run_row {
+    const char *uuid, *workload, *arch, *backend, *precision, *device;
+    const char *job; /* hash of all that decides the numbers: equal jobs are the same work */
+    int64_t seed, machine, build, dataset, settings;
+    int64_t params_total, params_active, steps; /* steps: planned */
+    int64_t pid;
+} mb_run_row;
+
+mb_err mb_store_run_begin(mb_store *s, const mb_run_row *row, int64_t *run);
+
+/* STATUS "running" (begun or resumed), "ok", "failed" or "interrupted"; CHECKPOINT path or NULL. */
+mb_err mb_store_run_event(mb_store *s, int64_t run, const char *status, const char *detail,
+                          const char *checkpoint);
+
+typedef struct mb_found_run {
+    int64_t run, steps_done, pid;
+    char uuid[40], status[16];
+} mb_found_run;
+
+/* The newest run of JOB; run = 0 when there is none. */
+mb_err mb_store_find_job(mb_store *s, const char *job, mb_found_run *out);
+
+typedef struct mb_step_row {
+    int64_t step, wall_ns, cpu_ns, tokens;
+    uint64_t flops_model, flops_useful, flops_executed;
+    int flagged; /* 1: disturbed, not for medians; 2: warm-up */
+} mb_step_row;
+
+typedef struct mb_value_row { /* a measured value: loss and its like */
+    int64_t step;
+    const char *split;    /* "train", "val" */
+    const char *modality; /* "all", "text", ... */
+    const char *metric;   /* "loss", "dropped", "balance", "grad_norm", ... */
+    double value;
+    int64_t n; /* weight: targets behind it, so that means combine exactly */
+} mb_value_row;
+
+/* One transaction; rows that are already there (after --resume) stay as they were. */
+mb_err mb_store_samples(mb_store *s, int64_t run, const mb_step_row *steps, size_t n_steps,
+                        const mb_value_row *values, size_t n_values);
+
+typedef struct mb_op_row {
+    const char *op, *part, *pass;
+    int layer, group;
+    int64_t calls, wall_ns; /* wall_ns -1: not traced */
+    uint64_t flops_model, flops_useful, flops_executed, flops_vector, bytes;
+} mb_op_row;
+
+mb_err mb_store_ops(mb_store *s, int64_t run, const mb_op_row *rows, size_t n);
+
+/* Kinds of seconds that are not training: "evaluate", "checkpoint", "data", "open". */
+mb_err mb_store_overhead(mb_store *s, int64_t run, const char *kind, int64_t wall_ns);
+
+typedef struct mb_match_row { /* one line of v_to_match */
+    const char *workload, *arch, *baseline, *modality, *metric, *split, *by;
+    double slope, ci_lo, ci_hi; /* NaN: NULL */
+    int64_t n_seeds;
+    bool reached;
+} mb_match_row;
+
+/* Replaces what v_to_match shows for the same (workload, arch, baseline): older rows stay in the
+ * table. */
+mb_err mb_store_match(mb_store *s, const mb_match_row *rows, size_t n);
+
+/* ---- reading ------------------------------------------------------------------------------- */
+
+typedef struct mb_cell {
+    enum { MB_NULL, MB_INTEGER, MB_REAL, MB_STRING } type;
+    int64_t integer;
+    double real;        /* also set for integers */
+    const char *string; /* also set for the others, as text; "" for NULL */
+} mb_cell;
+
+typedef struct mb_rows {
+    size_t n, columns;
+    const char *const *column; /* names */
+    const mb_cell *cell;       /* (n, columns) */
+} mb_rows;
+
+/* Runs one SELECT with text parameters ?1, ?2, ... (NULL-terminated list, or NULL). The result is
+   freed by mb_rows_free(). */
+mb_err mb_store_query(mb_store *s, const char *sql, const char *const *parameters, mb_rows **out);
+void mb_rows_free(mb_rows *r); /* accepts NULL */
+
+/* SQLite's integrity and foreign key checks and our own invariants; prints what is wrong to REPORT
+   and fails with MB_ECORRUPT when anything is. */
+mb_err mb_store_check(mb_store *s, FILE *report);
+
+/* Writes every view as VIEW.csv (RFC 4180) into FOLDER, atomically file by file. */
+mb_err mb_store_export(mb_store *s, const char *folder);
+
+#endif

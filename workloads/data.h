@@ -1,0 +1,98 @@
+/* Data sets: prepared once from their sources, then read as packed batches.
+
+   A prepared set is one folder under mb_data_home(), in one internal format whatever the source:
+   manifest.json (sources, parameters, checksums, counts), and per split tokens.u16 or .u32 with
+   documents.u64 (first token of each document, and the end). */
+#ifndef MB_WORKLOADS_DATA_H
+#define MB_WORKLOADS_DATA_H
+
+#include "base/batch.h"
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+enum mb_split { MB_TRAIN, MB_VAL, MB_TEST, MB_SPLITS };
+extern const char *const mb_split_name[MB_SPLITS]; /* "train", "val", "test" */
+
+/* What to prepare or open; all strings borrowed. Two equal requests name the same folder. */
+typedef struct mb_data_request {
+    const char *source; /* "fashion", "procedural" or "shards" */
+    int text_vocab;     /* BPE size: fashion 4096 (demo: 2048), procedural 320 */
+    const char *path;   /* shards: the folder or modality map of the user's own data */
+    const char *fashion_dir, *wordnet_dir; /* where the sources lie, or NULL: look, then download */
+} mb_data_request;
+
+/* $MOTBENCH_DATA, else $XDG_CACHE_HOME/motbench, else ~/.cache/motbench. Caller frees. */
+char *mb_data_home(void);
+
+/* Called now and then while preparing: what is being done, and how far (0..1). */
+typedef void mb_data_progress(void *user, const char *what, double fraction);
+
+/* Makes the set unless it is there and complete. Safe against interruption and against a second
+   process doing the same. */
+mb_err mb_data_prepare(const mb_data_request *request, mb_data_progress *progress, void *user);
+
+typedef struct mb_data mb_data; /* an open prepared set */
+
+/* MB_EMISSING, with the command that helps, when the set is not prepared. */
+mb_err mb_data_open(const mb_data_request *request, mb_data **out);
+void mb_data_close(mb_data *d); /* accepts NULL */
+
+int mb_data_vocab(const mb_data *d);      /* V: text + image (+ speech) + specials */
+int mb_data_modalities(const mb_data *d); /* M: 2 here, 3 with speech */
+const char *mb_data_name(const mb_data *d);
+const char *mb_data_hash(const mb_data *d); /* SHA-256 over the contents of all prepared files */
+const char *mb_data_folder(const mb_data *d);
+int64_t mb_data_tokens(const mb_data *d, enum mb_split split, int modality);
+int64_t mb_data_documents(const mb_data *d, enum mb_split split);
+/* The modality that an id routes to, with begin/end-of-image going to BOUNDARY. */
+int mb_data_modality(const mb_data *d, int32_t token, int boundary);
+/* The manifest's text, for the store. */
+const char *mb_data_manifest(const mb_data *d);
+
+/* Recomputes every checksum of the manifest; says the first file that differs. */
+mb_err mb_data_verify(const mb_data_request *request, FILE *report);
+
+/* Every known source and each prepared folder, one at a time; returns false at the end. */
+typedef struct mb_data_listing {
+    char name[64], state[64]; /* "prepared", "not prepared", "incomplete" */
+    char about[160], folder[512];
+    int64_t tokens;
+} mb_data_listing;
+mb_err mb_data_list(void (*each)(void *user, const mb_data_listing *l), void *user);
+
+/* ---- streams: documents drawn, ordered and packed into batches ------------------------------- */
+
+typedef struct mb_mixture {
+    double pair_weight, text_weight; /* how often a document is an image-caption pair, a text; < 0:
+                                        in proportion to the tokens there are */
+    double image_first;              /* share of pairs with the image before the caption */
+    int boundary;                    /* modality that begin- and end-of-image tokens route to */
+} mb_mixture;
+
+typedef struct mb_stream mb_stream;
+
+/* Batches of B x L tokens. Train: every epoch a keyed permutation of each part; the order depends
+   on seed, mixture and L alone, never on the architecture. Val and test: a fixed order, keyed by 0,
+   one pass, no matter the seed. */
+mb_err mb_stream_open(const mb_data *d, enum mb_split split, const mb_mixture *mixture,
+                      uint64_t seed, int64_t batch, int64_t len, mb_stream **out);
+void mb_stream_close(mb_stream *s); /* accepts NULL */
+/* The next batch; its arrays belong to the stream and are overwritten by the next call. MB_EMISSING
+   at the end of a val or test split. */
+mb_err mb_stream_next(mb_stream *s, mb_batch *out);
+/* Goes on as if N batches had been taken. */
+mb_err mb_stream_skip(mb_stream *s, int64_t n);
+double mb_stream_epochs(const mb_stream *s); /* passes over the larger part so far */
+
+/* One batch around the caller's own tokens (B, L): documents are found by BOS as in packed data;
+   MODALITY (B, L) or NULL to derive it. Targets are the next tokens. Caller frees with
+   mb_batch_free(). Ids out of range are refused. */
+mb_err mb_batch_from_tokens(const int32_t *token, const uint8_t *modality, int64_t batch,
+                            int64_t len, int vocab, int bos, mb_batch *out);
+void mb_batch_free(mb_batch *b);
+int mb_data_bos(const mb_data *d);
+
+#endif
