@@ -17,9 +17,10 @@ void cpu_swiglu(mb_ctx *c, float *y, const float *x, int64_t s, int64_t f)
     }
 }
 
-/* silu(a) = a p with p = sigmoid(a); silu'(a) = p (1 + a (1 - p)). */
-static void swiglu_row_bwd(float *da, float *db, const float *dy, const float *a, const float *b,
-                           int64_t f, bool add)
+/* silu(a) = a p with p = sigmoid(a); silu'(a) = p (1 + a (1 - p)). Vectorised by gcc only where ADD
+   is a constant. */
+static inline void swiglu_row_bwd(float *da, float *db, const float *dy, const float *a,
+                                  const float *b, int64_t f, bool add)
 {
 #pragma omp simd
     for (int64_t j = 0; j < f; j++) {
@@ -39,7 +40,10 @@ void cpu_swiglu_bwd(mb_ctx *c, float *dx, const float *dy, const float *x, int64
         const float *a = x + i * 2 * f;
         float *da = dx + i * 2 * f;
 
-        swiglu_row_bwd(da, da + f, dy + i * f, a, a + f, f, add);
+        if (add)
+            swiglu_row_bwd(da, da + f, dy + i * f, a, a + f, f, true);
+        else
+            swiglu_row_bwd(da, da + f, dy + i * f, a, a + f, f, false);
     }
 }
 
