@@ -13,7 +13,9 @@
 #include <string.h>
 
 enum { MOST = 16 };
-static const float EPS = 1e-5f, ROPE_BASE = 10000;
+/* Large: with a small one the gradient of a norm of one element is a difference of nearly equal
+   numbers, of which float keeps no digits. */
+static const float EPS = 0.05f, ROPE_BASE = 10000;
 
 /* Ways in which one operation can be asked; a case says which of them it knows. */
 enum {
