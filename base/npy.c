@@ -153,10 +153,9 @@ static mb_err check_length(const cursor *c, mb_npy *out)
     }
     if ((uint64_t)out->count > SIZE_MAX / (size_t)out->size ||
         (size_t)out->count * (size_t)out->size != found)
-        return mb_fail(MB_ECORRUPT,
-                       "%s: offset %zu: %zu bytes of elements where the shape needs %lld x %d",
-                       c->path, (size_t)(c->end - c->begin), found, (long long)out->count,
-                       out->size);
+        return mb_fail(
+            MB_ECORRUPT, "%s: offset %zu: %zu bytes of elements where the shape needs %lld x %d",
+            c->path, (size_t)(c->end - c->begin), found, (long long)out->count, out->size);
     out->data = c->end;
     return MB_OK;
 }
