@@ -7,7 +7,7 @@ SAN    ?=
 V      := $(if $(SAN),-san)$(if $(filter-out native,$(ARCH)),-$(ARCH))
 B      := build/$(notdir $(CC))$V
 
-OWN := -std=c11 -I. -D_GNU_SOURCE -Wall -Wextra -Wshadow -Wvla \
+OWN := -std=c11 -I. -I$B -D_GNU_SOURCE -Wall -Wextra -Wshadow -Wvla \
        -Wstrict-prototypes -Wmissing-prototypes -Wno-unused-parameter -fopenmp -fno-math-errno \
        -fno-trapping-math -MMD -MP
 ifneq ($(SAN),)
@@ -30,11 +30,13 @@ SOURCES := $(filter-out harness/main.c,$(foreach d,$(FOLDERS),$(wildcard $d/*.c)
 TESTS   := $(wildcard tests/*.c)
 ALL_C   := $(SOURCES) harness/main.c $(TESTS)
 ALL_H   := $(foreach d,$(FOLDERS) tests,$(wildcard $d/*.h))
+TEXTS   := $(wildcard results/*.sql plots/*.sql plots/*.gp)
 obj      = $(patsubst %.c,$B/%.o,$1)
 
 .PHONY: all deps test-deps demo test check layers format format-check config bench golden help clean
 all: $B/motbench
 .DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
 
 $B/motbench: $(call obj,harness/main.c) $B/libmotbench.a
 	$(CC) $(OWN) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
@@ -43,7 +45,12 @@ $B/libmotbench.a: $(call obj,$(SOURCES))
 	$(AR) rcs $@ $^
 $B/tests/all: $(call obj,$(TESTS)) $B/libmotbench.a
 	$(CC) $(OWN) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcriterion $(LDLIBS)
-$B/%.o: %.c | deps
+# SQL and gnuplot scripts become C strings, so that the program needs no file beside it.
+$B/%.inc: %
+	@mkdir -p $(@D)
+	sed -e 's/[\\"]/\\&/g' -e 's/.*/"&\\n"/' $< > $@
+.SECONDARY: $(TEXTS:%=$B/%.inc)
+$B/%.o: %.c | deps $(TEXTS:%=$B/%.inc)
 	@mkdir -p $(@D)
 	$(CC) $(OWN) $(CFLAGS) -c -o $@ $<
 -include $(patsubst %.c,$B/%.d,$(ALL_C))
