@@ -27,10 +27,12 @@ SOURCES := $(filter-out harness/main.c,$(foreach d,$(FOLDERS),$(wildcard $d/*.c)
 TESTS   := $(wildcard tests/*.c)
 ALL_C   := $(SOURCES) harness/main.c $(TESTS)
 ALL_H   := $(foreach d,$(FOLDERS) tests,$(wildcard $d/*.h))
+TEXTS   := $(wildcard results/*.sql plots/*.sql plots/*.gp)
 obj      = $(patsubst %.c,$B/%.o,$1)
 
 .PHONY: all deps test-deps demo test bench golden layers format format-check analyse config help clean
 all: $B/motbench
+.DELETE_ON_ERROR:
 $B/motbench: $(call obj,harness/main.c) $B/libmotbench.a
 	$(CC) $(OWN) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 $B/libmotbench.a: $(call obj,$(SOURCES))
@@ -39,7 +41,12 @@ $B/libmotbench.a: $(call obj,$(SOURCES))
 $B/tests/all: $(call obj,$(TESTS)) $B/libmotbench.a | test-deps
 	$(CC) $(OWN) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcriterion $(LDLIBS)
 $(call obj,$(TESTS)): | test-deps
-$B/%.o: %.c | deps
+# SQL and gnuplot scripts become C strings, so that the program needs no file beside it.
+$B/%.inc: %
+	@mkdir -p $(@D)
+	sed -e 's/[\\"]/\\&/g' -e 's/.*/"&\\n"/' $< > $@
+.SECONDARY: $(TEXTS:%=$B/%.inc)
+$B/%.o: %.c | deps $(TEXTS:%=$B/%.inc)
 	@mkdir -p $(@D)
 	$(CC) $(OWN) $(CFLAGS) -c -o $@ $<
 -include $(patsubst %.c,$B/%.d,$(ALL_C))
