@@ -60,6 +60,8 @@ void tiny_spread(mb_model *m)
         for (int64_t j = 0; j < mb_count(&p[i].t); j++)
             if (p[i].kind == MB_EMBEDDING)
                 x[j] *= 25;
+            else if (strstr(p[i].t.name, ".router"))
+                x[j] *= 8;
             else if (p[i].kind == MB_NORM_WEIGHT)
                 x[j] += 0.2f * (float)mb_normal(key, (uint64_t)j);
     }

@@ -15,7 +15,8 @@ mb_ctx *tiny_ctx(const char *backend);
 /* A model whose parameters are drawn from SEED; asserts that it opens. */
 mb_model *tiny_model(mb_ctx *c, const mb_arch *arch, const mb_model_config *config, uint64_t seed);
 
-/* Moves embeddings to deviation 0.5 and norm weights off 1, so that no gradient is small. */
+/* Moves embeddings to deviation 0.5, norm weights off 1 and routers to clear decisions, so that no
+   gradient is small and no small step changes a route. */
 void tiny_spread(mb_model *m);
 
 /* B sequences of L tokens in three packed documents each; a token is an image token with
