@@ -1,28 +1,25 @@
 # motbench. `make help` lists the targets; `make config` shows what was found on this machine.
 
-# CFLAGS and LDFLAGS are the user's. What the project itself needs is in OWN and LDLIBS.
-CFLAGS ?= -O3 -g -march=$(ARCH)
+# CFLAGS and LDFLAGS are the user's; what the project itself needs is in OWN and LDLIBS.
+# SAN=1 builds with the address and undefined-behaviour sanitizers, ARCH=x86-64-v3 a portable binary.
 ARCH   ?= native
-SAN    ?=
-V      := $(if $(SAN),-san)$(if $(filter-out native,$(ARCH)),-$(ARCH))
-B      := build/$(notdir $(CC))$V
+CFLAGS ?= $(if $(SAN),-O1 -fno-omit-frame-pointer,-O3) -g -march=$(ARCH)
+B      := build/$(notdir $(CC))$(if $(SAN),-san)$(if $(filter-out native,$(ARCH)),-$(ARCH))
 
-OWN := -std=c11 -I. -D_GNU_SOURCE -Wall -Wextra -Wshadow -Wvla \
-       -Wstrict-prototypes -Wmissing-prototypes -Wno-unused-parameter -fopenmp -fno-math-errno \
-       -fno-trapping-math -MMD -MP
-ifneq ($(SAN),)
-CFLAGS  = -O1 -g -fno-omit-frame-pointer -march=$(ARCH)
-OWN    += -fsanitize=address,undefined -fno-sanitize-recover=all
-endif
+OWN    := -std=c11 -I. -I$B -D_GNU_SOURCE -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes \
+          -Wmissing-prototypes -Wno-unused-parameter -fopenmp -fno-math-errno -fno-trapping-math \
+          $(if $(SAN),-fsanitize=address$(comma)undefined -fno-sanitize-recover=all) -MMD -MP
+LDLIBS := -ldnnl -lsqlite3 -linih -ljansson -lcsv -lmd -lhwloc -lz -lm
+comma  := ,
+
+# Leaks and undefined behaviour leave Criterion green unless they abort.
 export ASAN_OPTIONS  := abort_on_error=1:detect_leaks=1
 export UBSAN_OPTIONS := halt_on_error=1:abort_on_error=1:print_stacktrace=1
-LDLIBS := -ldnnl -lsqlite3 -linih -ljansson -lcsv -lmd -lhwloc -lm
 
-# Debian packages: to build and run; to test.
-DEPS      := gcc libc6-dev libdnnl-dev libsqlite3-dev libinih-dev libjansson-dev libcsv-dev libmd-dev \
-             libhwloc-dev zlib1g-dev gnuplot-nox ca-certificates
-TEST_DEPS := libcriterion-dev sqlite3 clang-format
-LDLIBS    += -lz
+# Debian packages to build and run, and those that only tests need.
+DEPS      := libdnnl-dev libsqlite3-dev libinih-dev libjansson-dev libcsv-dev libmd-dev libhwloc-dev \
+             zlib1g-dev gnuplot-nox
+TEST_DEPS := libcriterion-dev sqlite3 clang-format cppcheck
 
 FOLDERS := base models models/kernels models/kernels/ref models/kernels/cpu models/kernels/null \
            workloads profiles results harness
@@ -32,21 +29,45 @@ ALL_C   := $(SOURCES) harness/main.c $(TESTS)
 ALL_H   := $(foreach d,$(FOLDERS) tests,$(wildcard $d/*.h))
 obj      = $(patsubst %.c,$B/%.o,$1)
 
-.PHONY: all deps test-deps demo test check layers format format-check config bench golden help clean
+.PHONY: all deps test-deps demo test bench golden layers format format-check analyse config help clean
 all: $B/motbench
-.DEFAULT_GOAL := all
-
 $B/motbench: $(call obj,harness/main.c) $B/libmotbench.a
 	$(CC) $(OWN) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 $B/libmotbench.a: $(call obj,$(SOURCES))
 	@rm -f $@
 	$(AR) rcs $@ $^
-$B/tests/all: $(call obj,$(TESTS)) $B/libmotbench.a
+$B/tests/all: $(call obj,$(TESTS)) $B/libmotbench.a | test-deps
 	$(CC) $(OWN) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcriterion $(LDLIBS)
+$(call obj,$(TESTS)): | test-deps
 $B/%.o: %.c | deps
 	@mkdir -p $(@D)
 	$(CC) $(OWN) $(CFLAGS) -c -o $@ $<
 -include $(patsubst %.c,$B/%.d,$(ALL_C))
 
-deps: ; @true
-layers: ; @true
+# What is missing is installed as root or through sudo; else the one command is printed.
+deps:      ; @sh harness/install.sh $(DEPS)
+test-deps: ; @sh harness/install.sh $(TEST_DEPS)
+
+demo: $B/motbench ## the whole story in a few minutes: data, four architectures, table, plot
+	@sh harness/demo.sh $B/motbench
+test: $B/tests/all $B/motbench ## every test (SAN=1: under the sanitizers)
+	@sh tests/run.sh $B
+bench: $B/motbench ## what the harness itself costs
+	@sh tests/bench_overhead.sh $B/motbench
+golden: ## remake the golden values (needs PyTorch, see tests/golden/README.md)
+	python3 tests/golden/generate.py tests/golden
+
+layers: ; @sh tests/layers.sh
+format: ; clang-format -i $(ALL_C) $(ALL_H)
+format-check: | test-deps ; clang-format --dry-run -Werror $(ALL_C) $(ALL_H)
+analyse: | test-deps
+	cppcheck --quiet --enable=warning,performance,portability --error-exitcode=1 --inline-suppr -I. \
+	    --suppress=missingInclude --suppress='*:tests/*' $(SOURCES) harness/main.c
+config:
+	@echo "compiler $(CC) ($(shell $(CC) -dumpfullversion -dumpversion))"; echo "CFLAGS $(CFLAGS)"
+	@echo "build folder $B"; echo "libraries $(LDLIBS)"
+	@for p in $(DEPS) $(TEST_DEPS); do \
+	    printf '%-20s %s\n' $$p "$$(dpkg-query -W -f='$${Version}' $$p 2>/dev/null || echo missing)"; done
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+clean: ; rm -rf build

@@ -71,9 +71,9 @@ int mb_ffn_width(int width, int multiple);
 /* ---- the model ----------------------------------------------------------------------------- */
 
 typedef struct mb_param {
-    mb_tensor t;           /* data and grad point into the model's own memory */
-    bool decays_as_weight; /* a matrix: always decayed */
-    bool is_norm, is_embedding;
+    mb_tensor t; /* data and grad point into the model's own memory */
+    enum mb_kind { MB_MATRIX, MB_EMBEDDING, MB_NORM_WEIGHT } kind; /* decides decay */
+    enum mb_by by;                                                 /* whose slices it has */
 } mb_param;
 
 typedef struct mb_model mb_model;
@@ -116,9 +116,6 @@ mb_err mb_model_logits(mb_model *m, const mb_batch *batch, float *logits);
 mb_err mb_model_gradients(mb_model *m, const mb_batch *batch, int64_t step, mb_losses *out);
 
 /* ---- checkpoints (models/checkpoint.c) ------------------------------------------------------ */
-
-/* Optimiser moments, aligned with the parameters: m and v of every parameter, one array each. */
-float *mb_model_moment(mb_model *m, int which, int64_t *count);
 
 /* Weights alone, as .safetensors, with METADATA ("key", "value", ..., NULL) in the header. Atomic.
  */

@@ -15,7 +15,7 @@ typedef struct mb_st_tensor {
     const char *dtype; /* "F32", "F64", "I32", "I64", "U8", "BF16" */
     int rank;
     int64_t shape[4];
-    const void *data; /* reading: into the map, little-endian */
+    const void *data; /* reading: into the map, little-endian; may be unaligned: use memcpy */
     size_t size;      /* bytes */
 } mb_st_tensor;
 
@@ -28,7 +28,8 @@ const mb_st_tensor *mb_safetensors_at(const mb_safetensors *s, size_t i); /* in 
 const mb_st_tensor *mb_safetensors_find(const mb_safetensors *s, const char *name); /* or NULL */
 const char *mb_safetensors_metadata(const mb_safetensors *s, const char *key);      /* or NULL */
 
-/* Replaces PATH atomically. METADATA: "key", "value", ..., NULL (or NULL). */
+/* Replaces PATH atomically, wider elements first, so that every tensor is aligned. METADATA: "key",
+   "value", ..., NULL (or NULL). */
 mb_err mb_safetensors_write(const char *path, const mb_st_tensor *tensors, size_t n,
                             const char *const *metadata);
 

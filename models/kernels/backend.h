@@ -87,14 +87,16 @@ typedef struct mb_arena { /* bump allocation; the first pass grows it, later pas
 struct mb_ctx { /* first member of each backend's own struct */
     const mb_backend *be;
     int threads;
-    uint64_t counted; /* `ref` counts its multiplications and additions here */
+    uint64_t counted;  /* `ref` counts its multiplications and additions here */
+    uint64_t executed; /* FLOPs in the products of the call under way: op.c sets what was asked for,
+                          a kernel that issues more (whole tiles across a mask) sets that */
     mb_arena data, host;
     mb_ledger *ledger;
     struct mb_node *nodes;
     size_t n_nodes, max_nodes;
     mb_part part;
     int layer;
-    bool record, trace;
+    bool record, trace, count;
     mb_err err;
 };
 

@@ -37,6 +37,7 @@ mb_err mb_ctx_error(mb_ctx *c);      /* first device error since the last call, 
 
 void mb_ctx_record(mb_ctx *c, bool on); /* off: forward only, nothing kept for a backward */
 void mb_ctx_trace(mb_ctx *c, bool on);  /* on: the ledger also takes wall time per operation */
+void mb_ctx_count(mb_ctx *c, bool on);  /* off: the ledger takes nothing (evaluation) */
 void mb_ctx_at(mb_ctx *c, mb_part part, int layer); /* where the following calls belong */
 mb_ledger *mb_ctx_ledger(mb_ctx *c);
 /* Floating-point operations in matrix products as counted by the loops of `ref` since the last

@@ -1,0 +1,56 @@
+/* One layer, the pass that it belongs to, and what a model is made of. Private to models/. */
+#ifndef MB_MODELS_BLOCK_H
+#define MB_MODELS_BLOCK_H
+
+#include "models/model.h"
+
+/* Parameters of one layer; a part by modality has M slices, a routed one E, any other one. */
+typedef struct mb_layer {
+    mb_tensor *norm1, *qkv, *qnorm, *knorm, *out; /* qnorm, knorm NULL without QK-norm */
+    mb_tensor *norm2, *router, *up, *down;        /* router NULL unless ffn is MB_BY_ROUTER */
+} mb_layer;
+
+/* One pass over one batch. Rows of the hidden state are in home order: sorted by modality when any
+   part is routed by modality, else in order of positions. Only attention needs to know. */
+typedef struct mb_pass {
+    mb_ctx *c;
+    const mb_arch *arch;
+    const mb_model_config *config;
+    bool training;
+    double share;        /* of this micro-batch in the step: scales auxiliary losses */
+    uint64_t seed, draw; /* keys of this pass */
+    int64_t rows;        /* T = B L */
+    const int32_t *token, *target, *position;  /* (T), home order */
+    const uint8_t *modality, *target_modality; /* (T), home order */
+    const uint8_t *norm_slice;                 /* modality, or NULL when norms have one slice */
+    const mb_route *route[MB_BY_ROUTER];       /* MB_BY_NONE, MB_BY_MODALITY */
+    mb_span span;
+    mb_losses *losses; /* routing statistics are added here */
+} mb_pass;
+
+/* Layer number INDEX on x (T, D); returns the new hidden state. */
+mb_tensor *mb_block(mb_pass *p, const mb_layer *l, int index, mb_tensor *x);
+
+struct mb_model {
+    mb_ctx *c;
+    const mb_arch *arch;
+    mb_model_config config;
+    uint64_t seed;
+    mb_param *params; /* in documented order */
+    size_t n_params;
+    mb_tensor *embed, *norm, *head; /* into params, like the layers' */
+    mb_layer *layers;
+    /* All parameters in one array, matrices first, then embeddings, then norms, so that what decays
+       alike is contiguous; gradients and both moments in arrays of the same layout. */
+    float *data, *grad, *moment[2];
+    int64_t total, n_matrices, n_embeddings;
+};
+
+/* Starts a pass over BATCH: sorts rows by modality where the architecture wants that, makes the
+   known routes. The arrays live until mb_ctx_reset(). */
+void mb_pass_begin(mb_pass *p, mb_model *m, const mb_batch *batch, mb_losses *losses);
+
+/* Embedding, layers and final norm: the hidden state (T, D) that the head reads. */
+mb_tensor *mb_pass_forward(mb_pass *p, const mb_model *m);
+
+#endif

@@ -1,0 +1,146 @@
+/* Checkpoints: parameters, and for --resume both moments and the step, as .safetensors.
+
+   Names and shapes: models/README.md. A state file holds every parameter NAME as NAME,
+   moment.m.NAME and moment.v.NAME, and its step in the metadata. */
+#include "base/file.h"
+#include "models/block.h"
+#include "models/safetensors.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { VALUE, FIRST, SECOND, COPIES }; /* what of a parameter a tensor of the file holds */
+static const char *const prefix[COPIES] = { "", "moment.m.", "moment.v." };
+
+static float *copy_of(mb_model *m, const mb_param *p, int copy)
+{
+    int64_t at = mb_f32(&p->t) - m->data;
+
+    return copy == VALUE ? mb_f32(&p->t) : m->moment[copy - FIRST] + at;
+}
+
+static mb_st_tensor describe(mb_model *m, const mb_param *p, int copy)
+{
+    const mb_tensor *t = &p->t;
+    mb_st_tensor s = { .name = mb_format("%s%s", prefix[copy], t->name),
+                       .dtype = "F32",
+                       .rank = t->rank,
+                       .data = copy_of(m, p, copy),
+                       .size = (size_t)mb_count(t) * sizeof(float) };
+    int64_t shape[3] = { t->slices, t->rows, t->cols };
+
+    memcpy(s.shape, shape + 3 - t->rank, (size_t)t->rank * sizeof *shape);
+    return s;
+}
+
+static mb_err save(const char *path, mb_model *m, int copies, const char *const *metadata)
+{
+    size_t n = m->n_params * (size_t)copies;
+    mb_st_tensor *tensors = mb_zalloc(n, sizeof *tensors);
+    mb_err err;
+
+    for (size_t i = 0; i < n; i++)
+        tensors[i] = describe(m, &m->params[i % m->n_params], (int)(i / m->n_params));
+    err = mb_safetensors_write(path, tensors, n, metadata);
+    for (size_t i = 0; i < n; i++)
+        free((char *)tensors[i].name);
+    free(tensors);
+    return err;
+}
+
+mb_err mb_checkpoint_save(const char *path, mb_model *m, const char *const *metadata)
+{
+    return save(path, m, 1, metadata);
+}
+
+mb_err mb_checkpoint_save_state(const char *path, mb_model *m, int64_t step,
+                                const char *const *metadata)
+{
+    char *text = mb_format("%lld", (long long)step);
+    const char **all;
+    size_t n = 0;
+    mb_err err;
+
+    while (metadata && metadata[n])
+        n++;
+    all = mb_zalloc(n + 3, sizeof *all);
+    for (size_t i = 0; i < n; i++)
+        all[i] = metadata[i];
+    all[n] = "step";
+    all[n + 1] = text;
+    err = save(path, m, COPIES, all);
+    free(all);
+    free(text);
+    return err;
+}
+
+static mb_err load_one(const char *path, const mb_safetensors *s, mb_model *m, const mb_param *p,
+                       int copy)
+{
+    mb_st_tensor want = describe(m, p, copy);
+    const mb_st_tensor *have = mb_safetensors_find(s, want.name);
+    mb_err err = MB_OK;
+
+    if (!have)
+        err = mb_fail(MB_ECORRUPT, "%s: no tensor '%s', which the model has", path, want.name);
+    else if (strcmp(have->dtype, "F32") != 0)
+        err = mb_fail(MB_ECORRUPT, "%s: tensor '%s' is %s: expected F32", path, want.name,
+                      have->dtype);
+    else if (have->rank != want.rank ||
+             memcmp(have->shape, want.shape, (size_t)want.rank * sizeof *want.shape) != 0)
+        err = mb_fail(MB_ECORRUPT,
+                      "%s: tensor '%s' has %zu bytes in %d dimensions: expected %zu bytes in %d",
+                      path, want.name, have->size, have->rank, want.size, want.rank);
+    else
+        memcpy(copy_of(m, p, copy), have->data, want.size);
+    free((char *)want.name);
+    return err;
+}
+
+static mb_err load(const char *path, mb_model *m, int copies, int64_t *step)
+{
+    mb_safetensors *s;
+    size_t n = m->n_params * (size_t)copies;
+    mb_err err = mb_safetensors_open(path, &s);
+    const char *text;
+    char *end;
+
+    if (!err && mb_safetensors_count(s) != n)
+        err = mb_fail(MB_ECORRUPT, "%s: %zu tensors: expected the model's %zu", path,
+                      mb_safetensors_count(s), n);
+    for (size_t i = 0; !err && i < n; i++)
+        err = load_one(path, s, m, &m->params[i % m->n_params], (int)(i / m->n_params));
+    if (!err && step) {
+        text = mb_safetensors_metadata(s, "step");
+        *step = text ? strtoll(text, &end, 10) : -1;
+        if (!text || *end || *step < 0)
+            err = mb_fail(MB_ECORRUPT, "%s: metadata 'step' is '%s': expected a number", path,
+                          text ? text : "missing");
+    }
+    mb_safetensors_close(s);
+    return err;
+}
+
+mb_err mb_checkpoint_load(const char *path, mb_model *m)
+{
+    return load(path, m, 1, NULL);
+}
+
+mb_err mb_checkpoint_load_state(const char *path, mb_model *m, int64_t *step)
+{
+    return load(path, m, COPIES, step);
+}
+
+mb_err mb_checkpoint_metadata(const char *path, const char *key, char **value)
+{
+    mb_safetensors *s;
+    const char *text;
+
+    *value = NULL;
+    MB_TRY(mb_safetensors_open(path, &s));
+    text = mb_safetensors_metadata(s, key);
+    if (text)
+        *value = mb_format("%s", text);
+    mb_safetensors_close(s);
+    return MB_OK;
+}

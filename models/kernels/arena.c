@@ -1,0 +1,106 @@
+#include "models/kernels/arena.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+struct mb_block {
+    struct mb_block *next; /* older ones */
+    size_t size, used;
+    char *data;
+};
+
+enum { ALIGN = 64, SMALLEST = 1 << 20 };
+
+static struct mb_block *add_block(mb_arena *a, size_t size)
+{
+    struct mb_block *b = malloc(sizeof *b);
+
+    if (!b)
+        return NULL;
+    b->data = aligned_alloc(ALIGN, size);
+    if (!b->data) {
+        free(b);
+        return NULL;
+    }
+    b->size = size;
+    b->used = 0;
+    b->next = a->blocks;
+    a->blocks = b;
+    return b;
+}
+
+static size_t round_up(size_t bytes)
+{
+    return (bytes + ALIGN - 1) & ~(size_t)(ALIGN - 1);
+}
+
+void *mb_arena_take(mb_arena *a, size_t bytes)
+{
+    struct mb_block *b = a->blocks;
+    size_t need = round_up(bytes ? bytes : 1);
+
+    a->used += need;
+    if (a->used > a->peak)
+        a->peak = a->used;
+    if (a->fake)
+        return (void *)(uintptr_t)a->used; /* an address of the right alignment, never followed */
+    if (!b || b->size - b->used < need) {
+        size_t size = need > SMALLEST ? need : SMALLEST;
+
+        b = add_block(a, size);
+        if (!b) {
+            fprintf(stderr, "motbench: out of memory (%zu bytes of scratch)\n", size);
+            abort();
+        }
+    }
+    b->used += need;
+    return b->data + b->used - need;
+}
+
+mb_err mb_arena_reserve(mb_arena *a, size_t bytes)
+{
+    size_t have = 0;
+
+    if (a->fake)
+        return MB_OK;
+    for (const struct mb_block *b = a->blocks; b; b = b->next)
+        have += b->size;
+    if (have < bytes) {
+        mb_arena_free(a);
+        if (!add_block(a, round_up(bytes)))
+            return mb_fail(
+                MB_ENOMEM,
+                "no memory for %.1f GiB of activations: a smaller batch or seq_len would "
+                "need less",
+                (double)bytes / (1 << 30));
+    }
+    return MB_OK;
+}
+
+void mb_arena_reset(mb_arena *a)
+{
+    size_t size = 0;
+
+    a->used = 0;
+    if (!a->blocks)
+        return;
+    if (a->blocks->next) { /* join them, so that the next pass finds one block of the whole size */
+        for (const struct mb_block *b = a->blocks; b; b = b->next)
+            size += b->size;
+        mb_arena_free(a);
+        add_block(a, size);
+    }
+    if (a->blocks)
+        a->blocks->used = 0;
+}
+
+void mb_arena_free(mb_arena *a)
+{
+    while (a->blocks) {
+        struct mb_block *next = a->blocks->next;
+
+        free(a->blocks->data);
+        free(a->blocks);
+        a->blocks = next;
+    }
+}

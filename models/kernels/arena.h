@@ -1,0 +1,16 @@
+/* Scratch of a ctx: bump allocation, all freed at once by a reset. For op.c and ctx.c only.
+
+   The first pass may grow it block by block; a reset joins the blocks, so later passes of the same
+   size allocate nothing. */
+#ifndef MB_KERNELS_ARENA_H
+#define MB_KERNELS_ARENA_H
+
+#include "models/kernels/backend.h"
+
+/* 64-byte aligned, not cleared; aborts when memory is gone (mb_arena_reserve tells beforehand). */
+void *mb_arena_take(mb_arena *a, size_t bytes);
+mb_err mb_arena_reserve(mb_arena *a, size_t bytes);
+void mb_arena_reset(mb_arena *a);
+void mb_arena_free(mb_arena *a);
+
+#endif

@@ -1,0 +1,160 @@
+/* The null backend: computes nothing and touches no memory, so that a run with it measures the
+   harness alone. */
+#include "models/kernels/backend.h"
+
+#include "base/file.h"
+
+#include <stdlib.h>
+
+static mb_err null_open(int threads, mb_ctx **out)
+{
+    *out = mb_zalloc(1, sizeof **out);
+    (*out)->be = &mb_null;
+    (*out)->threads = 1;
+    return MB_OK;
+}
+
+static void null_close(mb_ctx *c)
+{
+    free(c);
+}
+
+static void embed(mb_ctx *c, float *y, const float *table, const int32_t *token, int64_t t,
+                  int64_t d)
+{
+}
+
+static void embed_bwd(mb_ctx *c, float *dtable, const float *dy, const int32_t *token, int64_t t,
+                      int64_t d, int64_t v)
+{
+}
+
+static void gemm(mb_ctx *c, float *y, const float *x, const mb_tensor *w, const mb_route *r)
+{
+}
+
+static void gemm_dx(mb_ctx *c, float *dx, const float *dy, const mb_tensor *w, const mb_route *r,
+                    bool add)
+{
+}
+
+static void gemm_dw(mb_ctx *c, const mb_tensor *w, const float *dy, const float *x,
+                    const mb_route *r)
+{
+}
+
+static void gather(mb_ctx *c, float *y, const float *x, const mb_route *r, int64_t d)
+{
+}
+
+static void gather_bwd(mb_ctx *c, float *dx, const float *dy, const mb_route *r, int64_t d,
+                       bool add)
+{
+}
+
+static void combine(mb_ctx *c, float *y, float *rstd, const float *x, const float *rows,
+                    const float *w, const uint8_t *slice, float eps, const mb_route *r, int64_t d)
+{
+}
+
+static void combine_bwd(mb_ctx *c, float *drows, float *dgate, float *dw, const float *dy,
+                        const float *rows, const float *rstd, const float *w, const uint8_t *slice,
+                        const mb_route *r, int64_t d, bool add)
+{
+}
+
+static void norm(mb_ctx *c, float *y, float *rstd, const float *x, const float *w,
+                 const uint8_t *slice, float eps, int64_t t, int64_t d)
+{
+}
+
+static void norm_bwd(mb_ctx *c, float *dx, float *dw, const float *dy, const float *x,
+                     const float *rstd, const float *w, const uint8_t *slice, int64_t t, int64_t d,
+                     bool add)
+{
+}
+
+static void rope(mb_ctx *c, float *y, const float *x, const float *qw, const float *kw,
+                 const uint8_t *slice, const int32_t *position, int64_t t, int64_t d, int heads,
+                 float eps, float base)
+{
+}
+
+static void rope_bwd(mb_ctx *c, float *dx, float *dqw, float *dkw, const float *dy, const float *x,
+                     const float *qw, const float *kw, const uint8_t *slice,
+                     const int32_t *position, int64_t t, int64_t d, int heads, float eps,
+                     float base, bool add)
+{
+}
+
+static void attend(mb_ctx *c, float *y, float *lse, const float *x, const mb_span *s, int64_t d,
+                   int heads)
+{
+}
+
+static void attend_bwd(mb_ctx *c, float *dx, const float *dy, const float *y, const float *lse,
+                       const float *x, const mb_span *s, int64_t d, int heads, bool add)
+{
+}
+
+static void swiglu(mb_ctx *c, float *y, const float *x, int64_t s, int64_t f)
+{
+}
+
+static void swiglu_bwd(mb_ctx *c, float *dx, const float *dy, const float *x, int64_t s, int64_t f,
+                       bool add)
+{
+}
+
+static void jitter(mb_ctx *c, float *y, const float *x, float eps, uint64_t key, int64_t t,
+                   int64_t d)
+{
+}
+
+static void jitter_bwd(mb_ctx *c, float *dx, const float *dy, float eps, uint64_t key, int64_t t,
+                       int64_t d, bool add)
+{
+}
+
+static void classify(mb_ctx *c, float *loss, float *dx, float *dw, const float *x, const float *w,
+                     const int32_t *target, float scale, float z, int64_t t, int64_t d, int64_t v)
+{
+}
+
+static double sum_squares(mb_ctx *c, const float *x, int64_t n)
+{
+    return 0;
+}
+
+static void adamw(mb_ctx *c, float *p, float *g, float *m, float *v, int64_t n, const mb_adamw *how)
+{
+}
+
+const mb_backend mb_null = {
+    .name = "null",
+    .computes = false,
+    .open = null_open,
+    .close = null_close,
+    .embed = embed,
+    .embed_bwd = embed_bwd,
+    .gemm = gemm,
+    .gemm_dx = gemm_dx,
+    .gemm_dw = gemm_dw,
+    .gather = gather,
+    .gather_bwd = gather_bwd,
+    .combine = combine,
+    .combine_bwd = combine_bwd,
+    .norm = norm,
+    .norm_bwd = norm_bwd,
+    .rope = rope,
+    .rope_bwd = rope_bwd,
+    .attend = attend,
+    .attend_bwd = attend_bwd,
+    .swiglu = swiglu,
+    .swiglu_bwd = swiglu_bwd,
+    .jitter = jitter,
+    .jitter_bwd = jitter_bwd,
+    .classify = classify,
+    .sum_squares = sum_squares,
+    .adamw = adamw,
+};

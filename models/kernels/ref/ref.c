@@ -1,0 +1,46 @@
+/* The table of the reference backend. */
+#include "models/kernels/ref/ref.h"
+
+#include "base/file.h"
+
+static mb_err ref_open(int threads, mb_ctx **out)
+{
+    *out = mb_zalloc(1, sizeof **out);
+    (*out)->be = &mb_ref;
+    (*out)->threads = 1; /* whatever was asked: the order of every sum is the order of the loops */
+    return MB_OK;
+}
+
+static void ref_close(mb_ctx *c)
+{
+    free(c);
+}
+
+const mb_backend mb_ref = {
+    .name = "ref",
+    .computes = true,
+    .open = ref_open,
+    .close = ref_close,
+    .embed = mb_ref_embed,
+    .embed_bwd = mb_ref_embed_bwd,
+    .gemm = mb_ref_gemm,
+    .gemm_dx = mb_ref_gemm_dx,
+    .gemm_dw = mb_ref_gemm_dw,
+    .gather = mb_ref_gather,
+    .gather_bwd = mb_ref_gather_bwd,
+    .combine = mb_ref_combine,
+    .combine_bwd = mb_ref_combine_bwd,
+    .norm = mb_ref_norm,
+    .norm_bwd = mb_ref_norm_bwd,
+    .rope = mb_ref_rope,
+    .rope_bwd = mb_ref_rope_bwd,
+    .attend = mb_ref_attend,
+    .attend_bwd = mb_ref_attend_bwd,
+    .swiglu = mb_ref_swiglu,
+    .swiglu_bwd = mb_ref_swiglu_bwd,
+    .jitter = mb_ref_jitter,
+    .jitter_bwd = mb_ref_jitter_bwd,
+    .classify = mb_ref_classify,
+    .sum_squares = mb_ref_sum_squares,
+    .adamw = mb_ref_adamw,
+};

@@ -1,0 +1,40 @@
+/* The tape: the calls of a pass, recorded so that they can be run in reverse. For op.c, choose.c
+   and ctx.c only. */
+#ifndef MB_KERNELS_TAPE_H
+#define MB_KERNELS_TAPE_H
+
+#include "models/kernels/backend.h"
+
+/* One recorded call: what its backward needs. Fields that an operation does not use stay 0. */
+typedef struct mb_node {
+    void (*back)(mb_ctx *c, const struct mb_node *n);
+    mb_part part;
+    int layer;
+    mb_tensor *y, *x, *w, *w2;
+    mb_tensor *saved; /* rstd, lse, ... */
+    const mb_route *route;
+    const mb_span *span;
+    const uint8_t *slice;
+    const int32_t *index; /* tokens or positions */
+    const void *more;     /* the operation's own */
+    int heads;
+    float eps, base;
+    uint64_t key;
+} mb_node;
+
+/* Keeps NODE when gradients are recorded and one flows through y; fills in part and layer. */
+void mb_tape_push(mb_ctx *c, mb_node node);
+
+/* A scratch tensor (1, rows, cols), not cleared, that wants a gradient if WANTS and recording is
+ * on. */
+mb_tensor *mb_tape_tensor(mb_ctx *c, const char *name, int64_t rows, int64_t cols, bool wants);
+
+/* Where t's gradient goes, or NULL when none is wanted. *add: it holds one already. */
+float *mb_tape_grad(mb_ctx *c, mb_tensor *t, bool *add);
+
+/* Enters a cost for the place the ctx is at. SINCE: mb_tape_clock() before the call. */
+void mb_tape_enter(mb_ctx *c, const char *op, mb_pass_kind pass, int group, mb_cost cost,
+                   uint64_t wall_ns);
+uint64_t mb_tape_clock(const mb_ctx *c); /* ns when tracing, else 0 */
+
+#endif

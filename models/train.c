@@ -1,0 +1,153 @@
+/* What a model does: optimiser steps, losses, logits. */
+#include "models/block.h"
+
+#include "base/random.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Sums over rows in order of positions, so that the order of rows never shows in a loss. */
+static void add_losses(const mb_pass *p, const float *loss)
+{
+    for (int64_t i = 0; i < p->rows; i++) {
+        int64_t row = p->span.at ? p->span.at[i] : i;
+
+        if (p->target[row] < 0)
+            continue;
+        p->losses->sum[p->target_modality[row]] += loss[row];
+        p->losses->n[p->target_modality[row]]++;
+    }
+}
+
+/* Forward and loss of one batch; while recording also all gradients, of SCALE times the loss' sum.
+ */
+static void run(mb_pass *p, mb_model *m, float scale)
+{
+    float *loss = mb_ctx_host(m->c, (size_t)p->rows * sizeof *loss);
+    mb_tensor *x = mb_pass_forward(p, m);
+
+    memset(loss, 0, (size_t)p->rows * sizeof *loss);
+    mb_classify(m->c, x, m->head, p->target, scale, m->config.z_loss, loss);
+    add_losses(p, loss);
+}
+
+static mb_err check_batch(const mb_model *m, const mb_batch *b)
+{
+    int64_t t = b->batch * b->len;
+
+    for (int64_t i = 0; i < t; i++) {
+        if (b->token[i] < 0 || b->token[i] >= m->config.vocab || b->target[i] >= m->config.vocab)
+            return mb_fail(MB_EINVAL, "position %lld: token %d: expected 0 to %d", (long long)i,
+                           b->token[i], m->config.vocab - 1);
+        if (b->modality[i] >= m->config.modalities)
+            return mb_fail(MB_EINVAL, "position %lld: modality %d: expected 0 to %d", (long long)i,
+                           b->modality[i], m->config.modalities - 1);
+    }
+    return MB_OK;
+}
+
+static int64_t count_targets(const mb_batch *batches, int n)
+{
+    int64_t targets = 0;
+
+    for (int b = 0; b < n; b++)
+        for (int64_t i = 0; i < batches[b].batch * batches[b].len; i++)
+            targets += batches[b].target[i] >= 0;
+    return targets;
+}
+
+/* Gradients of the mean loss of N micro-batches, added to what the parameters hold. */
+static mb_err accumulate(mb_model *m, const mb_batch *batches, int n, int64_t step, mb_losses *out)
+{
+    int64_t targets = count_targets(batches, n);
+    float scale = targets > 0 ? 1.0f / (float)targets : 0.0f;
+
+    for (int b = 0; b < n; b++) {
+        mb_pass p;
+
+        MB_TRY(check_batch(m, &batches[b]));
+        mb_pass_begin(&p, m, &batches[b], out);
+        p.training = true;
+        p.share = 1.0 / n;
+        p.draw = (uint64_t)step * (uint64_t)n + (uint64_t)b;
+        mb_ctx_record(m->c, true);
+        run(&p, m, scale);
+        mb_backward(m->c);
+        mb_ctx_record(m->c, false);
+        mb_ctx_reset(m->c);
+        MB_TRY(mb_ctx_error(m->c));
+    }
+    return MB_OK;
+}
+
+mb_err mb_model_gradients(mb_model *m, const mb_batch *batch, int64_t step, mb_losses *out)
+{
+    memset(out, 0, sizeof *out);
+    memset(m->grad, 0, (size_t)m->total * sizeof *m->grad);
+    return accumulate(m, batch, 1, step, out);
+}
+
+/* Updates parameters START .. START+N-1. */
+static void update(mb_model *m, int64_t start, int64_t n, mb_adamw how, bool decays)
+{
+    if (!decays)
+        how.decay = 0;
+    mb_adamw_step(m->c, m->data + start, m->grad + start, m->moment[0] + start,
+                  m->moment[1] + start, n, &how);
+}
+
+mb_err mb_model_step(mb_model *m, const mb_batch *batches, int n, const mb_optimizer_config *how,
+                     int64_t step, mb_losses *out)
+{
+    int64_t norms_at = m->n_matrices + m->n_embeddings;
+    mb_adamw adamw = { .lr = how->lr,
+                       .beta1 = how->beta1,
+                       .beta2 = how->beta2,
+                       .eps = how->eps,
+                       .decay = how->decay,
+                       .grad_scale = 1.0f,
+                       .step = step + 1 };
+
+    memset(out, 0, sizeof *out);
+    MB_TRY(accumulate(m, batches, n, step, out));
+    mb_ctx_at(m->c, MB_OPTIMIZER, -1);
+    out->grad_norm = sqrt(mb_sum_squares(m->c, m->grad, m->total));
+    if (how->clip > 0 && out->grad_norm > how->clip)
+        adamw.grad_scale = (float)(how->clip / out->grad_norm);
+    update(m, 0, m->n_matrices, adamw, true);
+    update(m, m->n_matrices, m->n_embeddings, adamw, how->decay_embeddings);
+    update(m, norms_at, m->total - norms_at, adamw, how->decay_norms);
+    return mb_ctx_error(m->c);
+}
+
+mb_err mb_model_evaluate(mb_model *m, const mb_batch *batch, mb_losses *out)
+{
+    mb_pass p;
+
+    MB_TRY(check_batch(m, batch));
+    mb_ctx_count(m->c, false);
+    mb_pass_begin(&p, m, batch, out);
+    run(&p, m, 0.0f);
+    mb_ctx_reset(m->c);
+    mb_ctx_count(m->c, true);
+    return mb_ctx_error(m->c);
+}
+
+mb_err mb_model_logits(mb_model *m, const mb_batch *batch, float *logits)
+{
+    int64_t t = batch->batch * batch->len, v = m->config.vocab;
+    mb_losses losses = { 0 };
+    mb_tensor *y;
+    mb_pass p;
+
+    MB_TRY(check_batch(m, batch));
+    mb_ctx_count(m->c, false);
+    mb_pass_begin(&p, m, batch, &losses);
+    y = mb_gemm(m->c, mb_pass_forward(&p, m), m->head, p.route[MB_BY_NONE]);
+    for (int64_t i = 0; i < t; i++) /* back to the order of positions */
+        memcpy(logits + i * v, mb_f32(y) + (p.span.at ? p.span.at[i] : i) * v,
+               (size_t)v * sizeof *logits);
+    mb_ctx_reset(m->c);
+    mb_ctx_count(m->c, true);
+    return mb_ctx_error(m->c);
+}

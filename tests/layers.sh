@@ -1,0 +1,52 @@
+#!/bin/sh
+# Checks the arrows of ARCHITECTURE.md: which folder may include which, and which libraries belong to
+# which folder. Prints every line that breaks one; exit 1 when there is any.
+set -u
+
+list=$(mktemp)
+trap 'rm -f "$list"' EXIT
+grep -rn --include='*.c' --include='*.h' --include='*.cu' '^ *# *include' \
+    base models workloads profiles results harness tests >"$list"
+
+awk -F: '
+function folder(path) {
+    if (path ~ /^models\/kernels\//) return "models/kernels"
+    sub(/\/.*/, "", path)
+    return path
+}
+BEGIN {
+    own = "base models models/kernels workloads profiles results harness tests"
+    split(own, a, " "); for (i in a) ours[a[i]] = 1
+    may["base"] = ""
+    may["models/kernels"] = "base"
+    may["models"] = "base models/kernels"
+    may["workloads"] = "base"
+    may["profiles"] = "base models/kernels"
+    may["results"] = "base"
+    may["harness"] = "base models models/kernels workloads profiles results"
+    may["tests"] = "base models models/kernels workloads profiles results harness"
+    door["sqlite3.h"] = "results"; door["papi.h"] = "profiles"; door["sde_lib.h"] = "profiles"
+    door["cupti.h"] = "profiles"; door["dnnl.h"] = "models/kernels"; door["cuda.h"] = "models/kernels"
+    door["cuda_runtime.h"] = "models/kernels"; door["ini.h"] = "harness"; door["hwloc.h"] = "harness"
+}
+{
+    from = folder($1); line = $0; header = $3
+    if (header ~ /"/) {
+        sub(/^[^"]*"/, "", header); sub(/".*/, "", header)
+        to = folder(header)
+        if (!(to in ours) || header !~ /\//) { bad = bad line ": includes are written from the root\n"; next }
+        if (to != from && index(" " may[from] " ", " " to " ") == 0)
+            bad = bad line ": " from " may not include " to "\n"
+    } else {
+        sub(/^[^<]*</, "", header); sub(/>.*/, "", header)
+        if (header in door && door[header] != from && from != "tests")
+            bad = bad line ": only " door[header] " includes <" header ">\n"
+    }
+}
+END { printf "%s", bad > "/dev/stderr"; exit bad != "" }
+' "$list" || exit 1
+
+# Two doors are narrower than their folder.
+grep -E '<(dnnl\.h)>' "$list" | grep -v '^models/kernels/cpu/' && exit 1
+grep -E '<(cuda.*)>' "$list" | grep -v '^models/kernels/cuda/' && exit 1
+echo "layers: every include follows the arrows"
