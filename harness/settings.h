@@ -34,7 +34,7 @@ typedef struct mb_setting {
 extern const mb_setting mb_setting_table[];
 const mb_setting *mb_setting_find(const char *section, const char *key); /* NULL: no such row */
 
-enum mb_kind { MB_CHAMELEON, MB_CHAMELEON_SPEECH, MB_TRANSFUSION };
+enum mb_workload_kind { MB_CHAMELEON, MB_CHAMELEON_SPEECH, MB_TRANSFUSION };
 enum mb_schedule { MB_COSINE, MB_LINEAR, MB_CONSTANT };
 
 typedef struct mb_seeds {
@@ -53,7 +53,7 @@ typedef struct mb_arch_settings { /* [arch NAME]; what a row without a router le
 
 typedef struct mb_settings {
     char name[64]; /* of the workload */
-    enum mb_kind kind;
+    enum mb_workload_kind kind;
     int source; /* index into the names of workload.data */
     int text_vocab;
     char path[MB_STRING_MAX], fashion_dir[MB_STRING_MAX], wordnet_dir[MB_STRING_MAX];
