@@ -1,0 +1,19 @@
+#!/bin/sh
+# Runs every test of one build: run.sh BUILD_FOLDER. Unit tests first, then the end-to-end scripts,
+# each against the same binary. Exit 1 when any failed.
+set -u
+build=$1
+failed=0
+start=$(date +%s)
+# oneDNN and libgomp keep their thread pools and caches until the process ends.
+export LSAN_OPTIONS="suppressions=$PWD/tests/leaks.txt:print_suppressions=0"
+
+"$build/tests/all" || failed=$((failed + 1))
+export MOTBENCH="$PWD/$build/motbench"
+for script in tests/e2e_*.sh; do
+    echo "== $script"
+    sh "$script" || failed=$((failed + 1))
+done
+echo "backends tested: $("$MOTBENCH" list backends --format csv | tail -n +2 | cut -d, -f1 | tr '\n' ' ')"
+echo "test time: $(($(date +%s) - start)) s"
+[ "$failed" = 0 ]
