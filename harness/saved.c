@@ -4,9 +4,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 char *mb_saved_folder(const char *database)
@@ -20,10 +22,46 @@ char *mb_saved_folder(const char *database)
 
 static void forget(mb_saved *s)
 {
+    if (s->fd >= 0)
+        close(s->fd);
     free(s->weights);
     free(s->state);
     free(s->lock);
     *s = (mb_saved){ .fd = -1 };
+}
+
+/* Half-written files of a process that was killed: the lock is ours, so nobody writes them. */
+static void remove_leftovers(const char *folder, const char *uuid)
+{
+    char *pattern = mb_format("%s/%s*.tmp", folder, uuid);
+    glob_t found;
+    size_t i;
+
+    if (!glob(pattern, 0, NULL, &found)) {
+        for (i = 0; i < found.gl_pathc; i++)
+            unlink(found.gl_pathv[i]);
+        globfree(&found);
+    }
+    free(pattern);
+}
+
+/* Whether the file at PATH is the one open as FD: it may have been removed meanwhile. */
+static bool is_same_file(int fd, const char *path)
+{
+    struct stat a, b;
+
+    return !fstat(fd, &a) && !stat(path, &b) && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+/* Takes the lock of an opened file; *busy when it is another's. */
+static mb_err take_lock(mb_saved *s, bool *busy)
+{
+    if (flock(s->fd, LOCK_EX | LOCK_NB)) {
+        *busy = errno == EWOULDBLOCK;
+        return *busy ? MB_OK : mb_fail(MB_EIO, "%s: %s", s->lock, strerror(errno));
+    }
+    *busy = !is_same_file(s->fd, s->lock); /* its run ended just now */
+    return MB_OK;
 }
 
 mb_err mb_saved_open(const char *folder, const char *uuid, mb_saved *out, bool *busy)
@@ -40,14 +78,11 @@ mb_err mb_saved_open(const char *folder, const char *uuid, mb_saved *out, bool *
         if (out->fd < 0)
             err = mb_fail(MB_EIO, "%s: %s", out->lock, strerror(errno));
     }
-    if (!err && flock(out->fd, LOCK_EX | LOCK_NB)) {
-        *busy = errno == EWOULDBLOCK;
-        if (!*busy)
-            err = mb_fail(MB_EIO, "%s: %s", out->lock, strerror(errno));
-        close(out->fd);
-        out->fd = -1;
-    }
-    if (err || *busy)
+    if (!err)
+        err = take_lock(out, busy);
+    if (!err && !*busy)
+        remove_leftovers(folder, uuid);
+    else
         forget(out);
     return err;
 }
@@ -57,7 +92,6 @@ void mb_saved_close(mb_saved *s)
     if (!s->lock)
         return;
     unlink(s->lock);
-    close(s->fd);
     forget(s);
 }
 

@@ -294,7 +294,7 @@ mb_err mb_settings_arch(mb_settings *s, const char *place, const char *name,
     a = &s->arch[s->archs++];
     a->arch = arch;
     set_defaults(s, a);
-    a->capacity = a->eval_capacity = arch->capacity;
+    a->capacity = arch->capacity;
     a->balance = arch->balance;
     a->score = arch->score;
     *out = a;

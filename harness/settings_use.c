@@ -53,13 +53,17 @@ static mb_err check_model(const mb_settings *s)
 
 static mb_err check_arch(const mb_settings *s, const mb_arch_settings *a)
 {
-    if (a->arch->ffn == MB_BY_ROUTER && a->arch->choice == MB_EXPERT_CHOOSES &&
-        (a->capacity <= 0 || a->eval_capacity <= 0))
-        return mb_fail(MB_EINVAL,
-                       "%s: key 'capacity': found 0, expected more, as each of %s's experts takes "
-                       "that many tokens",
-                       place_of(s, a, "arch", a->capacity <= 0 ? "capacity" : "eval_capacity"),
+    if (a->arch->ffn != MB_BY_ROUTER)
+        return MB_OK;
+    if (a->experts < a->arch->top_k)
+        return mb_fail(MB_EINVAL, "%s: key 'experts': found %d, expected at least %d for arch '%s'",
+                       place_of(s, a, "arch", "experts"), a->experts, a->arch->top_k,
                        a->arch->name);
+    if (a->score == MB_SIGMOID && (a->balance > 0 || a->router_z > 0))
+        return mb_fail(MB_EINVAL,
+                       "%s: key 'score': sigmoid has no balance or z-loss, expected balance = 0 "
+                       "and router_z = 0 with it",
+                       place_of(s, a, "arch", "score"));
     return MB_OK;
 }
 
