@@ -27,8 +27,10 @@ SOURCES := $(filter-out harness/main.c,$(foreach d,$(FOLDERS),$(wildcard $d/*.c)
 TESTS   := $(wildcard tests/*.c)
 ALL_C   := $(SOURCES) harness/main.c $(TESTS)
 ALL_H   := $(foreach d,$(FOLDERS) tests,$(wildcard $d/*.h))
+TEXTS   := $(wildcard results/*.sql plots/*.sql plots/*.gp)
 obj      = $(patsubst %.c,$B/%.o,$1)
 
+.DELETE_ON_ERROR:
 .PHONY: all deps test-deps demo test bench golden layers format format-check analyse config help clean
 all: $B/motbench
 $B/motbench: $(call obj,harness/main.c) $B/libmotbench.a
@@ -39,7 +41,21 @@ $B/libmotbench.a: $(call obj,$(SOURCES))
 $B/tests/all: $(call obj,$(TESTS)) $B/libmotbench.a | test-deps
 	$(CC) $(OWN) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcriterion $(LDLIBS)
 $(call obj,$(TESTS)): | test-deps
-$B/%.o: %.c | deps
+# SQL and gnuplot scripts become C strings, so that the program needs no file beside it.
+$B/%.inc: %
+	@mkdir -p $(@D)
+	sed -e 's/[\\"]/\\&/g' -e 's/.*/"&\\n"/' $< > $@
+.SECONDARY: $(TEXTS:%=$B/%.inc)
+# What a run's build is traced back to; remade when it has changed.
+$B/harness/build.h: FORCE
+	@mkdir -p $(@D)
+	@printf '#define MB_COMMIT "%s"\n#define MB_COMPILER "%s"\n#define MB_CFLAGS "%s"\n' \
+	    "$$(git describe --always --dirty --abbrev=12 2>/dev/null || echo unknown)" \
+	    "$$($(CC) --version | head -n 1)" '$(subst ",\",$(CFLAGS))' > $@.new
+	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+FORCE:
+$B/harness/facts.o $B/harness/main.o: $B/harness/build.h
+$B/%.o: %.c | deps $(TEXTS:%=$B/%.inc)
 	@mkdir -p $(@D)
 	$(CC) $(OWN) $(CFLAGS) -c -o $@ $<
 -include $(patsubst %.c,$B/%.d,$(ALL_C))

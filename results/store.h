@@ -39,36 +39,39 @@ typedef struct mb_run_row {
     int64_t pid;
 } mb_run_row;
 
+/* Also writes the first event, "running". */
 mb_err mb_store_run_begin(mb_store *s, const mb_run_row *row, int64_t *run);
 
-/* STATUS "running" (begun or resumed), "ok", "failed" or "interrupted"; CHECKPOINT path or NULL. */
+/* STATUS "running" (resumed by the calling process), "ok", "failed" or "interrupted"; DETAIL and
+   CHECKPOINT (a path) or NULL. */
 mb_err mb_store_run_event(mb_store *s, int64_t run, const char *status, const char *detail,
                           const char *checkpoint);
 
 typedef struct mb_found_run {
-    int64_t run, steps_done, pid;
+    int64_t run, steps_done, pid; /* pid: of the last event */
     char uuid[40], status[16];
 } mb_found_run;
 
 /* The newest run of JOB; run = 0 when there is none. */
 mb_err mb_store_find_job(mb_store *s, const char *job, mb_found_run *out);
 
-typedef struct mb_step_row {
+typedef struct mb_step_row { /* steps count from 1 and come in order */
     int64_t step, wall_ns, cpu_ns, tokens;
     uint64_t flops_model, flops_useful, flops_executed;
     int flagged; /* 1: disturbed, not for medians; 2: warm-up */
 } mb_step_row;
 
 typedef struct mb_value_row { /* a measured value: loss and its like */
-    int64_t step;
-    const char *split;    /* "train", "val" */
-    const char *modality; /* "all", "text", ... */
-    const char *metric;   /* "loss", "dropped", "balance", "grad_norm", ... */
-    double value;
-    int64_t n; /* weight: targets behind it, so that means combine exactly */
+    int64_t step;             /* measured after this step; 0: before the first */
+    const char *split;        /* "train", "val" */
+    const char *modality;     /* "all", "text", ... */
+    const char *metric;       /* "loss", "dropped", "balance", "grad_norm", ... */
+    double value;             /* NaN (a diverged loss) is kept as NULL */
+    int64_t n;                /* weight: targets behind it, so that means combine exactly */
 } mb_value_row;
 
-/* One transaction; rows that are already there (after --resume) stay as they were. */
+/* One transaction; rows that are already there (after --resume) stay as they were. A step that
+   neither is there nor follows the last one is refused. */
 mb_err mb_store_samples(mb_store *s, int64_t run, const mb_step_row *steps, size_t n_steps,
                         const mb_value_row *values, size_t n_values);
 
@@ -79,20 +82,21 @@ typedef struct mb_op_row {
     uint64_t flops_model, flops_useful, flops_executed, flops_vector, bytes;
 } mb_op_row;
 
+/* The counts since the last call: rows of one operation add up. */
 mb_err mb_store_ops(mb_store *s, int64_t run, const mb_op_row *rows, size_t n);
 
 /* Kinds of seconds that are not training: "evaluate", "checkpoint", "data", "open". */
 mb_err mb_store_overhead(mb_store *s, int64_t run, const char *kind, int64_t wall_ns);
 
 typedef struct mb_match_row { /* one line of v_to_match */
-    const char *workload, *arch, *baseline, *modality, *metric, *split, *by;
+    const char *workload, *arch, *baseline, *backend, *precision, *modality, *metric, *split, *by;
     double slope, ci_lo, ci_hi; /* NaN: NULL */
     int64_t n_seeds;
     bool reached;
 } mb_match_row;
 
 /* Replaces what v_to_match shows for the same (workload, arch, baseline): older rows stay in the
- * table. */
+   table. */
 mb_err mb_store_match(mb_store *s, const mb_match_row *rows, size_t n);
 
 /* ---- reading ------------------------------------------------------------------------------- */
@@ -114,6 +118,16 @@ typedef struct mb_rows {
    freed by mb_rows_free(). */
 mb_err mb_store_query(mb_store *s, const char *sql, const char *const *parameters, mb_rows **out);
 void mb_rows_free(mb_rows *r); /* accepts NULL */
+
+typedef struct mb_point {
+    double step, value;
+} mb_point;
+
+/* The curve of RUN in order of steps: every value of split "val" (without those that are NULL); of
+   "train", once the run has ended, weighted means over 100 equal windows of its steps, each at the
+   window's mean step. Caller frees *out; *n = 0 when there is none. */
+mb_err mb_store_curve(mb_store *s, int64_t run, const char *split, const char *modality,
+                      const char *metric, mb_point **out, size_t *n);
 
 /* SQLite's integrity and foreign key checks and our own invariants; prints what is wrong to REPORT
    and fails with MB_ECORRUPT when anything is. */

@@ -1,0 +1,25 @@
+/* Matrix products of the CPU backend through oneDNN. This file alone names the library: another
+   BLAS takes its place here. dnnl_sgemm needs no primitive and no packing of ours, and reached
+   most of the machine's peak in every layout. */
+#include "models/kernels/cpu/cpu.h"
+
+#include <assert.h>
+#include <omp.h>
+#include <oneapi/dnnl/dnnl.h>
+
+void sgemm(int threads, char op_a, char op_b, int64_t m, int64_t n, int64_t k, float alpha,
+           const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c,
+           int64_t ldc)
+{
+    int before = omp_get_max_threads(); /* the library takes as many as OpenMP would */
+    dnnl_status_t status;
+
+    if (threads != before)
+        omp_set_num_threads(threads);
+    status = dnnl_sgemm(op_a, op_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+    if (threads != before)
+        omp_set_num_threads(before);
+    /* only wrong arguments and the end of memory are left to go wrong; the latter is fatal, as in
+       mb_alloc() */
+    assert(status == dnnl_success);
+}

@@ -1,0 +1,92 @@
+/* The fast CPU backend: its table, opening and closing, workspace. fp32; matrix products through
+   blas.c, everything else in C for OpenMP and the compiler's vectoriser. The kernels are in the
+   other files of this folder. */
+#include "models/kernels/cpu/cpu.h"
+
+#include "base/file.h"
+
+#include <omp.h>
+#include <stdlib.h>
+
+static mb_err cpu_open(int threads, mb_ctx **out)
+{
+    cpu_ctx *c = mb_zalloc(1, sizeof *c);
+
+    c->base.be = &mb_cpu;
+    c->base.threads = threads > 0 ? threads : omp_get_max_threads();
+    *out = &c->base;
+    return MB_OK;
+}
+
+static void cpu_close(mb_ctx *base)
+{
+    cpu_ctx *c = (cpu_ctx *)base;
+
+    if (!c)
+        return;
+    rotations_free(&c->rotations);
+    free(c->space_memory);
+    free(c);
+}
+
+float *cpu_space(mb_ctx *base, int64_t count)
+{
+    enum { LINE = 64 };
+    cpu_ctx *c = (cpu_ctx *)base;
+
+    if (count > c->space_count) {
+        free(c->space_memory);
+        c->space_memory = mb_alloc((size_t)count * sizeof(float) + LINE);
+        c->space = (float *)(((uintptr_t)c->space_memory + LINE - 1) / LINE * LINE);
+        c->space_count = count;
+    }
+    return c->space;
+}
+
+int64_t slices_in(const uint8_t *slice, int64_t t)
+{
+    uint8_t last = 0;
+
+    for (int64_t i = 0; slice && i < t; i++)
+        last = slice[i] > last ? slice[i] : last;
+    return last + 1;
+}
+
+void add_partials(mb_ctx *c, float *total, const float *partial, int64_t blocks, int64_t stride,
+                  int64_t n)
+{
+    for (int64_t b = 0; b < blocks; b++) {
+#pragma omp simd
+        for (int64_t j = 0; j < n; j++)
+            total[j] += partial[b * stride + j];
+    }
+}
+
+const mb_backend mb_cpu = {
+    .name = "cpu",
+    .computes = true,
+    .open = cpu_open,
+    .close = cpu_close,
+    .embed = cpu_embed,
+    .embed_bwd = cpu_embed_bwd,
+    .gemm = cpu_gemm,
+    .gemm_dx = cpu_gemm_dx,
+    .gemm_dw = cpu_gemm_dw,
+    .gather = cpu_gather,
+    .gather_bwd = cpu_gather_bwd,
+    .combine = cpu_combine,
+    .combine_bwd = cpu_combine_bwd,
+    .norm = cpu_norm,
+    .norm_bwd = cpu_norm_bwd,
+    .rope = cpu_rope,
+    .rope_bwd = cpu_rope_bwd,
+    .attend = cpu_attend,
+    .attend_bwd = cpu_attend_bwd,
+    .swiglu = cpu_swiglu,
+    .swiglu_bwd = cpu_swiglu_bwd,
+    .jitter = cpu_jitter,
+    .jitter_bwd = cpu_jitter_bwd,
+    .classify = cpu_classify,
+    .sum_squares = cpu_sum_squares,
+    .adamw = cpu_adamw,
+};

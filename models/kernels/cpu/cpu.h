@@ -1,0 +1,115 @@
+/* What the files of the fast CPU backend share: the context and its workspace, matrix products,
+   fixed blocks of rows. Meaning of the kernels: op.h; contract: backend.h.
+
+   Results depend on the arguments and the number of threads alone. All loops over rows split their
+   work by index, never by thread, so only the library's matrix products see how many threads there
+   are. */
+#ifndef MB_KERNELS_CPU_CPU_H
+#define MB_KERNELS_CPU_CPU_H
+
+#include "models/kernels/backend.h"
+
+/* cos and sin of position * base^(-2j/e) for j < e/2, kept from call to call. */
+typedef struct rotations {
+    int64_t positions, half;
+    float base;
+    float *cosine, *sine; /* (positions, half) */
+} rotations;
+
+typedef struct cpu_ctx {
+    mb_ctx base;
+    float *space; /* see cpu_space() */
+    int64_t space_count;
+    void *space_memory;
+    rotations rotations;
+} cpu_ctx;
+
+/* At least COUNT floats of uninitialised memory, on a cache line, until the next call: a kernel
+   asks once and divides what it gets. Grows to the largest request and is then kept, so that a
+   steady training step allocates nothing. */
+float *cpu_space(mb_ctx *c, int64_t count);
+
+/* COUNT rounded up so that what follows in a workspace starts on a cache line. */
+static inline int64_t aligned(int64_t count)
+{
+    return (count + 15) / 16 * 16;
+}
+
+/* Rows in one unit of work: a constant, so that sums over rows do not depend on the threads. */
+enum { ROW_BLOCK = 32 };
+
+static inline int64_t row_blocks(int64_t rows)
+{
+    return (rows + ROW_BLOCK - 1) / ROW_BLOCK;
+}
+
+static inline int64_t block_end(int64_t block, int64_t rows)
+{
+    return (block + 1) * ROW_BLOCK < rows ? (block + 1) * ROW_BLOCK : rows;
+}
+
+/* Slices that occur in SLICE (T); 1 for NULL. */
+int64_t slices_in(const uint8_t *slice, int64_t t);
+
+/* total[j] += sum over blocks b, in order, of partial[b * stride + j], j < n. */
+void add_partials(mb_ctx *c, float *total, const float *partial, int64_t blocks, int64_t stride,
+                  int64_t n);
+
+/* C (M, N) = alpha op(A) op(B) + beta C, row-major, leading dimensions in elements; op is 'N' or
+   'T'. THREADS: how many to use; 1 inside a parallel region. */
+void sgemm(int threads, char op_a, char op_b, int64_t m, int64_t n, int64_t k, float alpha,
+           const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c,
+           int64_t ldc);
+
+void rotations_free(rotations *r);
+
+/* The kernels of the table, by file. */
+/* gemm.c */
+void cpu_gemm(mb_ctx *c, float *y, const float *x, const mb_tensor *w, const mb_route *r);
+void cpu_gemm_dx(mb_ctx *c, float *dx, const float *dy, const mb_tensor *w, const mb_route *r,
+                 bool add);
+void cpu_gemm_dw(mb_ctx *c, const mb_tensor *w, const float *dy, const float *x, const mb_route *r);
+/* move.c */
+void cpu_embed(mb_ctx *c, float *y, const float *table, const int32_t *token, int64_t t, int64_t d);
+void cpu_embed_bwd(mb_ctx *c, float *dtable, const float *dy, const int32_t *token, int64_t t,
+                   int64_t d, int64_t v);
+void cpu_gather(mb_ctx *c, float *y, const float *x, const mb_route *r, int64_t d);
+void cpu_gather_bwd(mb_ctx *c, float *dx, const float *dy, const mb_route *r, int64_t d, bool add);
+/* norm.c */
+void cpu_combine(mb_ctx *c, float *y, float *rstd, const float *x, const float *rows,
+                 const float *w, const uint8_t *slice, float eps, const mb_route *r, int64_t d);
+void cpu_combine_bwd(mb_ctx *c, float *drows, float *dgate, float *dw, const float *dy,
+                     const float *rows, const float *rstd, const float *w, const uint8_t *slice,
+                     const mb_route *r, int64_t d, bool add);
+void cpu_norm(mb_ctx *c, float *y, float *rstd, const float *x, const float *w,
+              const uint8_t *slice, float eps, int64_t t, int64_t d);
+void cpu_norm_bwd(mb_ctx *c, float *dx, float *dw, const float *dy, const float *x,
+                  const float *rstd, const float *w, const uint8_t *slice, int64_t t, int64_t d,
+                  bool add);
+/* rope.c */
+void cpu_rope(mb_ctx *c, float *y, const float *x, const float *qw, const float *kw,
+              const uint8_t *slice, const int32_t *position, int64_t t, int64_t d, int heads,
+              float eps, float base);
+void cpu_rope_bwd(mb_ctx *c, float *dx, float *dqw, float *dkw, const float *dy, const float *x,
+                  const float *qw, const float *kw, const uint8_t *slice, const int32_t *position,
+                  int64_t t, int64_t d, int heads, float eps, float base, bool add);
+/* attend.c */
+void cpu_attend(mb_ctx *c, float *y, float *lse, const float *x, const mb_span *s, int64_t d,
+                int heads);
+void cpu_attend_bwd(mb_ctx *c, float *dx, const float *dy, const float *y, const float *lse,
+                    const float *x, const mb_span *s, int64_t d, int heads, bool add);
+/* elementwise.c */
+void cpu_swiglu(mb_ctx *c, float *y, const float *x, int64_t s, int64_t f);
+void cpu_swiglu_bwd(mb_ctx *c, float *dx, const float *dy, const float *x, int64_t s, int64_t f,
+                    bool add);
+void cpu_jitter(mb_ctx *c, float *y, const float *x, float eps, uint64_t key, int64_t t, int64_t d);
+void cpu_jitter_bwd(mb_ctx *c, float *dx, const float *dy, float eps, uint64_t key, int64_t t,
+                    int64_t d, bool add);
+/* classify.c */
+void cpu_classify(mb_ctx *c, float *loss, float *dx, float *dw, const float *x, const float *w,
+                  const int32_t *target, float scale, float z, int64_t t, int64_t d, int64_t v);
+/* adamw.c */
+double cpu_sum_squares(mb_ctx *c, const float *x, int64_t n);
+void cpu_adamw(mb_ctx *c, float *p, float *g, float *m, float *v, int64_t n, const mb_adamw *how);
+
+#endif

@@ -1,0 +1,161 @@
+/* QK-norm and rotary positions on the q and k parts of [q k v], one pass over the rows. Angles
+   come from a table that is made once in double precision and kept. */
+#include "models/kernels/cpu/cpu.h"
+
+#include "base/file.h"
+#include "models/kernels/cpu/rms.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+void rotations_free(rotations *r)
+{
+    free(r->cosine);
+    free(r->sine);
+    *r = (rotations){ 0 };
+}
+
+static void rotations_make(rotations *r, int64_t positions, int64_t half, float base)
+{
+    size_t size = (size_t)(positions * half) * sizeof(float);
+
+    rotations_free(r);
+    *r = (rotations){ positions, half, base, mb_alloc(size), mb_alloc(size) };
+    for (int64_t j = 0; j < half; j++) {
+        double step = pow(base, -(double)j / (double)half);
+
+        for (int64_t p = 0; p < positions; p++) {
+            r->cosine[p * half + j] = (float)cos((double)p * step);
+            r->sine[p * half + j] = (float)sin((double)p * step);
+        }
+    }
+}
+
+/* The table for these positions; a longer one than asked for, so that it soon stops growing. */
+static const rotations *rotations_for(mb_ctx *base_ctx, const int32_t *position, int64_t t,
+                                      int64_t half, float base)
+{
+    rotations *r = &((cpu_ctx *)base_ctx)->rotations;
+    int32_t last = 0;
+
+    for (int64_t i = 0; i < t; i++)
+        last = position[i] > last ? position[i] : last;
+    if (last >= r->positions || half != r->half || base != r->base)
+        rotations_make(r, 2 * (int64_t)last + 1, half, base);
+    return r;
+}
+
+/* One head: (a, b) = halves of w x r, y = (a cos - b sin, b cos + a sin). w NULL: y rotates x. */
+static void rotate(float *y, const float *x, const float *w, float r, const float *cosine,
+                   const float *sine, int64_t half)
+{
+    const float *wb = w ? w + half : NULL;
+
+#pragma omp simd
+    for (int64_t j = 0; j < half; j++) {
+        float a = w ? x[j] * r * w[j] : x[j], b = w ? x[j + half] * r * wb[j] : x[j + half];
+
+        y[j] = a * cosine[j] - b * sine[j];
+        y[j + half] = b * cosine[j] + a * sine[j];
+    }
+}
+
+void cpu_rope(mb_ctx *c, float *y, const float *x, const float *qw, const float *kw,
+              const uint8_t *slice, const int32_t *position, int64_t t, int64_t d, int heads,
+              float eps, float base)
+{
+    int64_t e = d / heads, half = e / 2;
+    const rotations *table = rotations_for(c, position, t, half, base);
+
+#pragma omp parallel for num_threads(c->threads)
+    for (int64_t i = 0; i < t; i++) {
+        const float *from = x + i * 3 * d;
+        const float *cosine = table->cosine + position[i] * half;
+        const float *sine = table->sine + position[i] * half;
+        float *to = y + i * 3 * d;
+        int64_t at = slice ? slice[i] * e : 0;
+
+        for (int64_t h = 0; h < 2 * heads; h++) { /* the heads of q, then those of k */
+            const float *w = !qw ? NULL : h < heads ? qw + at : kw + at;
+            float r = w ? inverse_rms(from + h * e, e, eps) : 1;
+
+            rotate(to + h * e, from + h * e, w, r, cosine, sine, half);
+        }
+        memcpy(to + 2 * d, from + 2 * d, (size_t)d * sizeof *to);
+    }
+}
+
+static void add_or_set(float *to, const float *from, int64_t n, bool add)
+{
+#pragma omp simd
+    for (int64_t j = 0; j < n; j++)
+        to[j] = (add ? to[j] : 0) + from[j];
+}
+
+/* The inverse rotation. */
+static void rotate_back(float *dz, const float *dy, const float *cosine, const float *sine,
+                        int64_t half)
+{
+#pragma omp simd
+    for (int64_t j = 0; j < half; j++) {
+        dz[j] = dy[j] * cosine[j] + dy[j + half] * sine[j];
+        dz[j + half] = dy[j + half] * cosine[j] - dy[j] * sine[j];
+    }
+}
+
+typedef struct rope_job { /* arguments of the backward that do not change from row to row */
+    const float *qw, *kw;
+    int64_t d, e, heads;
+    float eps;
+    bool add;
+} rope_job;
+
+/* One row; dqw and dkw are the partial sums of its slice, dz (e) is scratch. */
+static void rope_row_bwd(const rope_job *job, float *dx, float *dqw, float *dkw, float *dz,
+                         const float *dy, const float *x, const float *cosine, const float *sine,
+                         int64_t at)
+{
+    int64_t e = job->e;
+
+    for (int64_t h = 0; h < 2 * job->heads; h++) {
+        const float *w = h < job->heads ? job->qw + at : job->kw + at, *v = x + h * e;
+        float *dw = h < job->heads ? dqw : dkw;
+
+        rotate_back(dz, dy + h * e, cosine, sine, e / 2);
+        if (job->qw)
+            rms_bwd(dx + h * e, dw, 1, dz, v, w, inverse_rms(v, e, job->eps), e, job->add);
+        else
+            add_or_set(dx + h * e, dz, e, job->add);
+    }
+    add_or_set(dx + 2 * job->d, dy + 2 * job->d, job->d, job->add);
+}
+
+void cpu_rope_bwd(mb_ctx *c, float *dx, float *dqw, float *dkw, const float *dy, const float *x,
+                  const float *qw, const float *kw, const uint8_t *slice, const int32_t *position,
+                  int64_t t, int64_t d, int heads, float eps, float base, bool add)
+{
+    int64_t e = d / heads, half = e / 2, blocks = row_blocks(t), size = slices_in(slice, t) * e;
+    int64_t stride = aligned(2 * size + e); /* dqw, dkw, dz of one block */
+    const rotations *table = rotations_for(c, position, t, half, base);
+    rope_job job = { qw, kw, d, e, heads, eps, add };
+    float *partial = cpu_space(c, blocks * stride);
+
+#pragma omp parallel for num_threads(c->threads)
+    for (int64_t b = 0; b < blocks; b++) {
+        float *part = partial + b * stride;
+
+        memset(part, 0, (size_t)(2 * size) * sizeof *part);
+        for (int64_t i = b * ROW_BLOCK; i < block_end(b, t); i++) {
+            int64_t at = slice ? slice[i] * e : 0, angle = position[i] * half;
+
+            rope_row_bwd(&job, dx + i * 3 * d, part + at, part + size + at, part + 2 * size,
+                         dy + i * 3 * d, x + i * 3 * d, table->cosine + angle, table->sine + angle,
+                         at);
+        }
+    }
+    if (qw) {
+        add_partials(c, dqw, partial, blocks, stride, size);
+        add_partials(c, dkw, partial + size, blocks, stride, size);
+    }
+}

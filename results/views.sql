@@ -1,0 +1,107 @@
+-- The views: what other programs, plots and the paper read. Names and columns are promises.
+-- Made again whenever this file is not the one that a database was last opened with.
+
+-- The pace of every run: kept for those that ended, computed for those still going.
+CREATE VIEW v_pace AS
+  SELECT run AS run_id, step_s FROM pace
+  UNION ALL
+  SELECT run, avg(wall_ns) / 1e9
+  FROM (
+    SELECT s.run, s.wall_ns,
+           row_number() OVER (PARTITION BY s.run ORDER BY s.wall_ns) AS i,
+           count(*) OVER (PARTITION BY s.run) AS n
+    FROM run AS r CROSS JOIN step AS s ON s.run = r.id -- runs outside: never all steps
+    WHERE s.flagged = 0 AND NOT EXISTS (SELECT 1 FROM pace WHERE pace.run = r.id)
+  )
+  WHERE i IN ((n + 1) / 2, (n + 2) / 2)
+  GROUP BY run;
+
+-- train_s is the wall clock of all training steps; step_s the median undisturbed step, and
+-- tokens_per_s goes with it, so that a busy machine does not decide. build, machine, dataset and
+-- settings point into v_fact.
+CREATE VIEW v_run AS
+  SELECT r.id AS run_id, r.uuid, r.workload, r.arch, r.seed, r.backend, r.precision,
+         e.status, e.detail,
+         (SELECT checkpoint FROM event WHERE run = r.id AND checkpoint IS NOT NULL
+          ORDER BY id DESC LIMIT 1) AS checkpoint,
+         r.params_total, r.params_active,
+         coalesce(s.step, 0) AS steps, r.steps AS steps_planned,
+         coalesce(s.tokens_sum, 0) AS tokens,
+         coalesce(s.flops_model_sum, 0.0) AS flops_model,
+         coalesce(s.flops_useful_sum, 0.0) AS flops_useful,
+         coalesce(s.flops_executed_sum, 0.0) AS flops_executed,
+         coalesce(s.wall_ns_sum, 0) / 1e9 AS train_s,
+         p.step_s,
+         s.tokens_sum / (s.step * p.step_s) AS tokens_per_s,
+         r.device, r.build, r.machine, r.dataset, r.settings, r.job, e.pid,
+         strftime('%Y-%m-%d %H:%M:%S', b.at_ns / 1000000000, 'unixepoch') AS begun,
+         strftime('%Y-%m-%d %H:%M:%S', e.at_ns / 1000000000, 'unixepoch') AS changed
+  FROM run AS r
+  JOIN event AS b ON b.id = (SELECT min(id) FROM event WHERE run = r.id)
+  JOIN event AS e ON e.id = (SELECT max(id) FROM event WHERE run = r.id)
+  LEFT JOIN step AS s ON s.run = r.id AND s.step = (SELECT max(step) FROM step WHERE run = r.id)
+  LEFT JOIN v_pace AS p ON p.run_id = r.id;
+
+-- The runs that count: of equal (workload, arch, seed, backend, precision) the newest that is ok.
+CREATE VIEW v_latest AS
+  SELECT * FROM v_run
+  WHERE run_id IN (SELECT max(run_id) FROM v_run WHERE status = 'ok'
+                   GROUP BY workload, arch, seed, backend, precision);
+
+-- Cumulative tokens, FLOPs and time at each value: train_s is steps times the median undisturbed
+-- step, train_wall_s the wall clock as it was.
+CREATE VIEW v_curve AS
+  SELECT v.run AS run_id, v.step, q.split, q.modality, q.metric, v.value, v.n,
+         iif(v.step = 0, 0, s.tokens_sum) AS tokens,
+         iif(v.step = 0, 0.0, s.flops_model_sum) AS flops_model,
+         v.step * p.step_s AS train_s,
+         iif(v.step = 0, 0.0, s.wall_ns_sum / 1e9) AS train_wall_s
+  FROM value AS v
+  JOIN series AS q ON q.id = v.series
+  LEFT JOIN step AS s ON s.run = v.run AND s.step = v.step
+  LEFT JOIN v_pace AS p ON p.run_id = v.run;
+
+CREATE VIEW v_step AS
+  SELECT run AS run_id, step, wall_ns / 1e9 AS wall_s, cpu_ns / 1e9 AS cpu_s, tokens, flagged,
+         flops_model, flops_useful, flops_executed
+  FROM step;
+
+-- layer and group are -1 where an operation has none; wall_s is NULL unless traced.
+CREATE VIEW v_op AS
+  SELECT run AS run_id, op, part, layer, pass, "group", sum(calls) AS calls,
+         sum(wall_ns) / 1e9 AS wall_s,
+         total(flops_model) AS flops_model, total(flops_useful) AS flops_useful,
+         total(flops_executed) AS flops_executed, total(flops_vector) AS flops_vector,
+         total(bytes) AS bytes
+  FROM op
+  GROUP BY run, op, part, layer, pass, "group";
+
+CREATE VIEW v_overhead AS
+  SELECT run AS run_id, kind, count(*) AS n, sum(wall_ns) / 1e9 AS wall_s
+  FROM overhead
+  GROUP BY run, kind;
+
+-- slope: what the arch needed of the baseline's FLOPs or time to reach the same losses; NULL and
+-- reached = 0 when it never reached the baseline's last one. The newest comparison only.
+CREATE VIEW v_to_match AS
+  SELECT workload, arch, baseline, modality, metric, split, "by", slope, ci_lo, ci_hi, n_seeds,
+         reached, backend, precision
+  FROM match
+  JOIN (SELECT workload, arch, baseline, max(comparison) AS comparison
+        FROM match GROUP BY workload, arch, baseline)
+  USING (workload, arch, baseline, comparison);
+
+CREATE VIEW v_quality AS
+  SELECT run AS run_id, metric, modality, split, value, n FROM quality;
+
+CREATE VIEW v_counter AS
+  SELECT run AS run_id, source, event, status, value, unit FROM counter;
+
+CREATE VIEW v_judgement AS
+  SELECT cell, metric, verdict, ratio, ci_lo, ci_hi, reason,
+         strftime('%Y-%m-%d %H:%M:%S', at_ns / 1000000000, 'unixepoch') AS at
+  FROM judgement;
+
+CREATE VIEW v_fact AS
+  SELECT f.id AS fact_set, f.kind, fact.key, fact.value
+  FROM fact_set AS f JOIN fact ON fact.fact_set = f.id;

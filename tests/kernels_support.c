@@ -1,0 +1,208 @@
+#include "tests/kernels_support.h"
+
+#include "base/file.h"
+#include "base/random.h"
+
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SEED = 20 };
+
+static void fill(float *x, uint32_t word, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        memcpy(x + i, &word, sizeof word);
+}
+
+static bool holds(const float *x, uint32_t word, int64_t n)
+{
+    bool all = true;
+
+    for (int64_t i = 0; i < n; i++)
+        all = all && !memcmp(x + i, &word, sizeof word);
+    return all;
+}
+
+float *test_result(int64_t n)
+{
+    float *x = mb_alloc((size_t)(n + 2 * TEST_GUARDED) * sizeof *x);
+
+    fill(x, TEST_GUARD, n + 2 * TEST_GUARDED);
+    fill(x + TEST_GUARDED, TEST_UNSET, n);
+    return x + TEST_GUARDED;
+}
+
+bool test_guards_survive(const float *result, int64_t n)
+{
+    return holds(result - TEST_GUARDED, TEST_GUARD, TEST_GUARDED) &&
+           holds(result + n, TEST_GUARD, TEST_GUARDED);
+}
+
+bool test_is_unset(const float *result, int64_t n)
+{
+    return holds(result, TEST_UNSET, n);
+}
+
+void test_result_free(float *result)
+{
+    if (result)
+        free(result - TEST_GUARDED);
+}
+
+void test_fill_normal(float *x, const char *name, int64_t n)
+{
+    uint64_t key = mb_key(SEED, name, 0, 0);
+
+    for (int64_t i = 0; i < n; i++)
+        x[i] = (float)mb_normal(key, (uint64_t)i);
+}
+
+float *test_normal(const char *name, int64_t n)
+{
+    float *x = mb_alloc((size_t)n * sizeof *x);
+
+    test_fill_normal(x, name, n);
+    return x;
+}
+
+double test_distance(const float *a, const float *b, int64_t n)
+{
+    double distance = 0, size = 0;
+
+    for (int64_t i = 0; i < n; i++) {
+        distance += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
+        size += (double)b[i] * b[i];
+    }
+    return distance == 0 ? 0 : distance / size;
+}
+
+mb_ctx *test_open(const char *name)
+{
+    mb_ctx *c;
+
+    cr_assert_eq(mb_ctx_open(name, 2, &c), MB_OK, "%s: %s", name, mb_message());
+    return c;
+}
+
+static uint64_t draw(const char *name, int64_t i, int64_t n)
+{
+    return mb_below(mb_key(SEED, name, 0, 0), (uint64_t)i, (uint64_t)n);
+}
+
+uint8_t *test_slices(mb_ctx *c, int64_t t, int slices)
+{
+    uint8_t *slice = mb_ctx_host(c, (size_t)t);
+
+    for (int64_t i = 0; i < t; i++)
+        slice[i] = (uint8_t)(i == t / 2 ? slices - 1 : (int)draw("slice", i, slices));
+    return slice;
+}
+
+int32_t *test_below(mb_ctx *c, const char *name, int64_t t, int64_t n)
+{
+    int32_t *x = mb_ctx_host(c, (size_t)t * sizeof *x);
+
+    for (int64_t i = 0; i < t; i++)
+        x[i] = (int32_t)draw(name, i, n);
+    return x;
+}
+
+/* ---- routes --------------------------------------------------------------------------------- */
+
+/* Whether row i of x goes to group g: to one group, to the next one too, or to none. */
+static bool goes_to(enum test_layout layout, int64_t i, int64_t t, int g, int groups)
+{
+    int home = (int)(i * groups / t);
+
+    if (layout == TEST_ALL_IN_LAST)
+        return g == groups - 1;
+    if (layout == TEST_SORTED)
+        return g == (home == 1 && groups > 2 ? 2 : home);
+    home = (int)draw("home", i, groups);
+    switch (draw("copies", i, 3)) {
+    case 0:
+        return false;
+    case 1:
+        return g == home;
+    default:
+        return g == home || g == (home + 1) % groups;
+    }
+}
+
+mb_route *test_route(mb_ctx *c, enum test_layout layout, int64_t t, int groups)
+{
+    int64_t *offset = mb_ctx_host(c, (size_t)(groups + 1) * sizeof *offset);
+    int64_t *asked = mb_ctx_host(c, (size_t)groups * sizeof *asked);
+    int32_t *token = mb_ctx_host(c, (size_t)(t * groups) * sizeof *token);
+    int32_t *first = mb_ctx_host(c, (size_t)(t + 1) * sizeof *first);
+    int32_t *row = mb_ctx_host(c, (size_t)(t * groups) * sizeof *row);
+    mb_route *r = mb_ctx_host(c, sizeof *r);
+    int64_t rows = 0, filled = 0;
+
+    for (int g = 0; g < groups; g++) {
+        offset[g] = rows;
+        for (int64_t i = 0; i < t; i++)
+            if (goes_to(layout, i, t, g, groups))
+                token[rows++] = (int32_t)i;
+        asked[g] = rows - offset[g];
+    }
+    offset[groups] = rows;
+    for (int64_t i = 0; i < t; i++) {
+        first[i] = (int32_t)filled;
+        for (int64_t k = 0; k < rows; k++)
+            if (token[k] == i)
+                row[filled++] = (int32_t)k;
+    }
+    first[t] = (int32_t)filled;
+    *r =
+        (mb_route){ .groups = groups, .rows = rows, .tokens = t, .offset = offset, .asked = asked };
+    if (layout == TEST_INDEXED) {
+        r->token = token;
+        r->first = first;
+        r->row = row;
+    }
+    return r;
+}
+
+/* ---- spans ---------------------------------------------------------------------------------- */
+
+/* Position p of an image sees all of it: images are the second quarter of every eight positions of
+   a document, cut off where the document ends. */
+static int32_t image_end(const int32_t *lo, int64_t p, int64_t len)
+{
+    int64_t end = p, in = (p - lo[p]) % 8;
+
+    if (in < 2 || in > 3)
+        return (int32_t)p;
+    while (end + 1 < len && lo[end + 1] == lo[p] && (end + 1 - lo[p]) % 8 <= 3)
+        end++;
+    return (int32_t)end;
+}
+
+mb_span *test_span(mb_ctx *c, int64_t batch, int64_t len, int what)
+{
+    int64_t t = batch * len;
+    int32_t *lo = mb_ctx_host(c, (size_t)t * sizeof *lo);
+    int32_t *hi = mb_ctx_host(c, (size_t)t * sizeof *hi);
+    int32_t *at = mb_ctx_host(c, (size_t)t * sizeof *at);
+    mb_span *s = mb_ctx_host(c, sizeof *s);
+
+    *s = (mb_span){ .batch = batch, .len = len, .lo = lo, .hi = hi };
+    for (int64_t i = 0; i < t; i++) {
+        int64_t p = i % len;
+        bool starts = p == 0 || ((what & TEST_DOCUMENTS) && draw("document", i, 5) == 0);
+
+        lo[i] = (int32_t)(starts ? p : lo[i - 1]);
+        at[i] = (int32_t)mb_permute(SEED, (uint64_t)t, (uint64_t)i);
+    }
+    for (int64_t i = 0; i < t; i++) {
+        int64_t p = i % len;
+
+        hi[i] = what & TEST_IMAGES ? image_end(lo + i - p, p, len) : (int32_t)p;
+        s->pairs += (uint64_t)(hi[i] - lo[i] + 1);
+    }
+    if (what & TEST_PERMUTED)
+        s->at = at;
+    return s;
+}

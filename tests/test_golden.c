@@ -1,0 +1,274 @@
+/* The models against PyTorch: logits, losses, every gradient, and parameters after ten AdamW steps,
+   for the cases of tests/golden (made by its generate.py, explained in its README). */
+#include "models/model.h"
+#include "models/safetensors.h"
+
+#include "base/file.h"
+
+#include <criterion/criterion.h>
+#include <criterion/parameterized.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Largest difference over largest value, per tensor. The generator keeps only cases in which
+   PyTorch's own float32 differs from its float64 by less than 1.5e-6. */
+static const double tolerance = 1e-5;
+
+static const char *const cases[] = {
+    "dense-post",           "dense-pre",       "switch-post",     "switch-pre",
+    "moe-ec-post",          "moe-ec-pre",      "mot-post",        "mot-pre",
+    "gshard-post",          "mot-ffn-post",    "mot-ffn-qkv-pre", "switch-gate-inside",
+    "switch-router-losses", "switch-drops",    "moe-ec-softmax",  "dense-z-loss",
+    "dense-no-qk-norm",     "dense-decay-all", "dense-clip",      "mot-accumulate"
+};
+static const char *const backends[] = { "ref", "cpu" };
+enum { CASES = sizeof cases / sizeof *cases, BACKENDS = sizeof backends / sizeof *backends };
+
+static const char *where = ""; /* the case, for messages */
+
+struct golden_case { /* arrays: parameters are copied between processes */
+    char name[32], backend[8];
+};
+
+/* ---- what a file says ---------------------------------------------------------------------- */
+
+static const char *text(const mb_safetensors *s, const char *key)
+{
+    const char *value = mb_safetensors_metadata(s, key);
+
+    cr_assert(value, "no metadata '%s'", key);
+    return value;
+}
+
+static double number(const mb_safetensors *s, const char *key)
+{
+    char *end;
+    double x = strtod(text(s, key), &end);
+
+    cr_assert(end != text(s, key) && !*end, "metadata '%s' is no number", key);
+    return x;
+}
+
+static bool says(const mb_safetensors *s, const char *key, const char *value)
+{
+    return !strcmp(text(s, key), value);
+}
+
+static const mb_st_tensor *tensor(const mb_safetensors *s, const char *dtype, const char *format,
+                                  const char *name)
+{
+    char *full = mb_format("%s%s", format, name);
+    const mb_st_tensor *t = mb_safetensors_find(s, full);
+
+    cr_assert(t, "no tensor '%s'", full);
+    cr_assert_str_eq(t->dtype, dtype, "%s", full);
+    free(full);
+    return t;
+}
+
+static mb_model_config config_of(const mb_safetensors *s)
+{
+    return (mb_model_config){
+        .vocab = (int)number(s, "vocab"),
+        .modalities = (int)number(s, "modalities"),
+        .width = (int)number(s, "width"),
+        .layers = (int)number(s, "layers"),
+        .heads = (int)number(s, "heads"),
+        .ffn_width = (int)number(s, "ffn_width"),
+        .norm = says(s, "norm", "pre") ? MB_PRE : MB_POST,
+        .gate = says(s, "gate", "inside") ? MB_INSIDE : MB_OUTSIDE,
+        .qk_norm = number(s, "qk_norm") != 0,
+        .norm_eps = (float)number(s, "norm_eps"),
+        .rope_base = (float)number(s, "rope_base"),
+        .z_loss = (float)number(s, "z_loss"),
+        .experts = (int)number(s, "experts"),
+        .capacity = number(s, "capacity"),
+        .eval_capacity = number(s, "eval_capacity"),
+        .balance = number(s, "balance"),
+        .router_z = number(s, "router_z"),
+        .score = says(s, "score", "sigmoid") ? MB_SIGMOID : MB_SOFTMAX,
+        .group = says(s, "group", "sequence") ? MB_GROUP_SEQUENCE : MB_GROUP_BATCH,
+        .batch = (int64_t)number(s, "batch"),
+        .len = (int64_t)number(s, "len"),
+    };
+}
+
+static mb_optimizer_config optimizer_of(const mb_safetensors *s)
+{
+    return (mb_optimizer_config){
+        .lr = (float)number(s, "lr"),
+        .beta1 = (float)number(s, "beta1"),
+        .beta2 = (float)number(s, "beta2"),
+        .eps = (float)number(s, "eps"),
+        .decay = (float)number(s, "decay"),
+        .clip = (float)number(s, "clip"),
+        .decay_norms = number(s, "decay_norms") != 0,
+        .decay_embeddings = number(s, "decay_embeddings") != 0,
+    };
+}
+
+/* Micro-batch I, pointing into the file. */
+static mb_batch batch_of(const mb_safetensors *s, int i)
+{
+    int64_t b = (int64_t)number(s, "batch"), l = (int64_t)number(s, "len"), at = i * b * l;
+
+#define ROWS(type, dtype, name) ((type *)tensor(s, dtype, "", name)->data + at)
+    return (mb_batch){ .batch = b,
+                       .len = l,
+                       .token = ROWS(int32_t, "I32", "token"),
+                       .target = ROWS(int32_t, "I32", "target"),
+                       .modality = ROWS(uint8_t, "U8", "modality"),
+                       .target_modality = ROWS(uint8_t, "U8", "target_modality"),
+                       .position = ROWS(int32_t, "I32", "position"),
+                       .lo = ROWS(int32_t, "I32", "lo"),
+                       .hi = ROWS(int32_t, "I32", "hi") };
+#undef ROWS
+}
+
+/* ---- comparing ----------------------------------------------------------------------------- */
+
+static void expect_close(const float *have, const mb_st_tensor *want)
+{
+    const float *x = want->data;
+    double difference = 0, scale = 0;
+
+    for (size_t i = 0; i < want->size / sizeof *x; i++) {
+        difference = fmax(difference, fabs((double)have[i] - x[i]));
+        scale = fmax(scale, fabs((double)x[i]));
+        difference = isnan(have[i]) ? INFINITY : difference;
+    }
+    cr_expect(difference <= tolerance * scale, "%s: %s: differs by %.2g of %.2g", where, want->name,
+              difference, scale);
+}
+
+static void expect_near(double have, double want, const char *what, size_t row)
+{
+    cr_expect(fabs(have - want) <= tolerance * fabs(want), "%s: losses[%zu]: %s is %.9g, not %.9g",
+              where, row, what, have, want);
+}
+
+static void expect_losses(const mb_losses *have, const mb_safetensors *s, size_t row)
+{
+    const double *want = (const double *)tensor(s, "F64", "", "losses")->data + 7 * row;
+
+    expect_near(have->sum[MB_TEXT], want[0], "text", row);
+    expect_near(have->sum[MB_IMAGE], want[1], "image", row);
+    expect_near(have->balance, want[2], "balance", row);
+    expect_near(have->router_z, want[3], "router z", row);
+    cr_expect_eq((double)have->asked, want[4], "%s: losses[%zu]: asked", where, row);
+    cr_expect_eq((double)have->dropped, want[5], "%s: losses[%zu]: dropped", where, row);
+    if (row > 0) /* only a step reports the norm */
+        expect_near(have->grad_norm, want[6], "norm", row);
+}
+
+/* The file's weights into the model. */
+static void set_weights(mb_model *m, const mb_safetensors *s)
+{
+    size_t n;
+    mb_param *p = mb_model_params(m, &n);
+
+    for (size_t i = 0; i < n; i++) {
+        const mb_tensor *t = &p[i].t;
+        const mb_st_tensor *w = tensor(s, "F32", "param.", t->name);
+        int64_t shape[] = { t->slices, t->rows, t->cols };
+
+        cr_assert_eq(w->rank, t->rank, "%s", t->name);
+        cr_assert_arr_eq(w->shape, shape + 3 - t->rank, (size_t)t->rank * sizeof *shape, "%s",
+                         t->name);
+        memcpy(mb_f32(t), w->data, w->size);
+    }
+}
+
+static void expect_evaluation(mb_model *m, const mb_safetensors *s)
+{
+    const mb_st_tensor *want = tensor(s, "F32", "", "logits");
+    const double *sums = tensor(s, "F64", "", "evaluation")->data;
+    float *logits = mb_alloc(want->size);
+    mb_batch batch = batch_of(s, 0);
+    mb_losses losses = { 0 };
+
+    cr_assert_eq(mb_model_logits(m, &batch, logits), MB_OK, "%s", mb_message());
+    expect_close(logits, want);
+    free(logits);
+    cr_assert_eq(mb_model_evaluate(m, &batch, &losses), MB_OK, "%s", mb_message());
+    expect_near(losses.sum[MB_TEXT], sums[0], "text in evaluation", 0);
+    expect_near(losses.sum[MB_IMAGE], sums[1], "image in evaluation", 0);
+    cr_expect_eq((double)losses.asked, sums[2], "%s: asked in evaluation", where);
+    cr_expect_eq((double)losses.dropped, sums[3], "%s: dropped in evaluation", where);
+}
+
+static void expect_gradients(mb_model *m, const mb_safetensors *s)
+{
+    mb_batch batch = batch_of(s, 0);
+    mb_losses losses;
+    size_t n;
+    mb_param *p = mb_model_params(m, &n);
+
+    cr_assert_eq(mb_model_gradients(m, &batch, 0, &losses), MB_OK, "%s", mb_message());
+    expect_losses(&losses, s, 0);
+    for (size_t i = 0; i < n; i++) {
+        expect_close(p[i].t.grad, tensor(s, "F32", "grad.", p[i].t.name));
+        memset(p[i].t.grad, 0, (size_t)mb_count(&p[i].t) * sizeof(float)); /* a step adds */
+    }
+}
+
+static void expect_training(mb_model *m, const mb_safetensors *s)
+{
+    mb_optimizer_config how = optimizer_of(s);
+    int micro = (int)number(s, "micro_batches");
+    mb_batch batches[2];
+    mb_losses losses;
+    size_t n;
+    mb_param *p = mb_model_params(m, &n);
+
+    cr_assert(micro <= 2);
+    for (int i = 0; i < micro; i++)
+        batches[i] = batch_of(s, i);
+    for (int step = 0; step < 10; step++) {
+        cr_assert_eq(mb_model_step(m, batches, micro, &how, step, &losses), MB_OK, "%s",
+                     mb_message());
+        expect_losses(&losses, s, (size_t)step + 1);
+    }
+    for (size_t i = 0; i < n; i++)
+        expect_close(mb_f32(&p[i].t), tensor(s, "F32", "after.", p[i].t.name));
+}
+
+ParameterizedTestParameters(golden, agrees_with_pytorch)
+{
+    static struct golden_case all[CASES * BACKENDS];
+
+    for (size_t i = 0; i < CASES * BACKENDS; i++) {
+        strcpy(all[i].name, cases[i / BACKENDS]);
+        strcpy(all[i].backend, backends[i % BACKENDS]);
+    }
+    return cr_make_param_array(struct golden_case, all, CASES * BACKENDS);
+}
+
+ParameterizedTest(struct golden_case *g, golden, agrees_with_pytorch)
+{
+    char *path = mb_format("tests/golden/%s.safetensors", g->name);
+    char *label = mb_format("%s on %s", g->name, g->backend);
+    mb_safetensors *s;
+    mb_model_config config;
+    mb_arch arch;
+    mb_ctx *c;
+    mb_model *m;
+
+    where = label;
+    cr_assert_eq(mb_safetensors_open(path, &s), MB_OK, "%s", mb_message());
+    config = config_of(s);
+    arch = *mb_arch_find(text(s, "arch"));
+    arch.random_second = false; /* the one draw that no other program can repeat */
+    cr_assert_eq(mb_ctx_open(g->backend, 1, &c), MB_OK, "%s", mb_message());
+    cr_assert_eq(mb_model_open(c, &arch, &config, 1, &m), MB_OK, "%s", mb_message());
+    set_weights(m, s);
+    expect_evaluation(m, s);
+    expect_gradients(m, s);
+    expect_training(m, s);
+    mb_model_close(m);
+    mb_ctx_close(c);
+    mb_safetensors_close(s);
+    free(path);
+    free(label);
+}

@@ -1,0 +1,460 @@
+/* Kernels: every slot of every backend against `ref`, over a table of shapes, with guard words
+   after every result.
+
+   Each operation is one function here that calls its forward and backward kernels on whatever
+   backend it is given; the same function serves the comparison, and the check that `null` writes
+   nothing. */
+#include "base/file.h"
+#include "base/random.h"
+#include "tests/kernels_support.h"
+
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST = 16 };
+static const float EPS = 1e-5f, ROPE_BASE = 10000;
+
+/* Ways in which one operation can be asked; a case says which of them it knows. */
+enum {
+    ADD = 1,        /* gradients add to what is there */
+    SLICED = 2,     /* several weight slices */
+    NORMED = 4,     /* with weights of a norm */
+    GATED = 8,      /* the route has gates */
+    RESIDUAL = 16,  /* x is not NULL */
+    BACKWARD = 32,  /* gradients are wanted */
+    DOCUMENTS = 64, /* spans: several documents, */
+    IMAGES = 128,   /* positions that see later ones, */
+    PERMUTED = 256, /* rows in another order than positions */
+    WAYS = 512
+};
+
+typedef struct shape {
+    int64_t t, d, n; /* rows, width, and the operation's other size */
+    int heads, groups;
+    enum test_layout layout;
+} shape;
+
+/* What one backend did with one case: its results, in guarded memory, and the inputs it had. */
+typedef struct side {
+    mb_ctx *c;
+    const mb_backend *be;
+    int n_results, n_inputs;
+    struct result {
+        const char *name;
+        float *data;
+        int64_t n;
+    } result[MOST];
+    float *input[MOST];
+} side;
+
+static float *input(side *s, const char *name, int64_t n)
+{
+    assert(s->n_inputs < MOST);
+    return s->input[s->n_inputs++] = test_normal(name, n);
+}
+
+static float *result(side *s, const char *name, int64_t n)
+{
+    assert(s->n_results < MOST);
+    s->result[s->n_results] = (struct result){ name, test_result(n), n };
+    return s->result[s->n_results++].data;
+}
+
+/* A result that starts from numbers: a gradient that is added to, or memory updated in place. */
+static float *update(side *s, const char *name, int64_t n, bool add)
+{
+    float *x = result(s, name, n);
+
+    if (add && s->be->computes)
+        test_fill_normal(x, name, n);
+    return x;
+}
+
+static mb_tensor *tensor(side *s, const char *name, int64_t slices, int64_t rows, int64_t cols)
+{
+    mb_tensor *w = mb_wrap(s->c, name, rows, cols, input(s, name, slices * rows * cols));
+
+    w->slices = slices;
+    return w;
+}
+
+/* ---- the operations ------------------------------------------------------------------------- */
+
+static void run_embed(side *s, const shape *a, int how)
+{
+    int32_t *token = test_below(s->c, "token", a->t, a->n);
+    float *table = input(s, "table", a->n * a->d), *dy = input(s, "dy", a->t * a->d);
+
+    s->be->embed(s->c, result(s, "y", a->t * a->d), table, token, a->t, a->d);
+    s->be->embed_bwd(s->c, update(s, "dtable", a->n * a->d, true), dy, token, a->t, a->d, a->n);
+}
+
+static void run_gemm(side *s, const shape *a, int how)
+{
+    mb_route *r = test_route(s->c, a->layout, a->t, a->groups);
+    mb_tensor *w = tensor(s, "w", how & SLICED ? a->groups : 1, a->n, a->d);
+    float *x = input(s, "x", r->rows * a->d), *dy = input(s, "dy", r->rows * a->n);
+
+    s->be->gemm(s->c, result(s, "y", r->rows * a->n), x, w, r);
+    s->be->gemm_dx(s->c, update(s, "dx", r->rows * a->d, how & ADD), dy, w, r, how & ADD);
+    w->grad = update(s, "dw", mb_count(w), true);
+    s->be->gemm_dw(s->c, w, dy, x, r);
+}
+
+static void run_gather(side *s, const shape *a, int how)
+{
+    mb_route *r = test_route(s->c, a->layout, a->t, a->groups);
+    float *x = input(s, "x", a->t * a->d), *dy = input(s, "dy", r->rows * a->d);
+
+    s->be->gather(s->c, result(s, "y", r->rows * a->d), x, r, a->d);
+    s->be->gather_bwd(s->c, update(s, "dx", a->t * a->d, how & ADD), dy, r, a->d, how & ADD);
+}
+
+static void run_combine(side *s, const shape *a, int how)
+{
+    mb_route *r = test_route(s->c, a->layout, a->t, a->groups);
+    int slices = how & SLICED ? 3 : 1;
+    const uint8_t *slice = how & SLICED ? test_slices(s->c, a->t, slices) : NULL;
+    float *x = how & RESIDUAL ? input(s, "x", a->t * a->d) : NULL;
+    float *rows = input(s, "rows", r->rows * a->d), *dy = input(s, "dy", a->t * a->d);
+    float *w = how & NORMED ? input(s, "w", slices * a->d) : NULL;
+    float *rstd = w ? result(s, "rstd", r->rows) : NULL;
+
+    r->gate = how & GATED ? tensor(s, "gate", 1, 1, r->rows) : NULL;
+    s->be->combine(s->c, result(s, "y", a->t * a->d), rstd, x, rows, w, slice, EPS, r, a->d);
+    s->be->combine_bwd(s->c, update(s, "drows", r->rows * a->d, how & ADD),
+                       r->gate ? result(s, "dgate", r->rows) : NULL,
+                       w ? update(s, "dw", slices * a->d, true) : NULL, dy, rows, rstd, w, slice, r,
+                       a->d, how & ADD);
+}
+
+static void run_norm(side *s, const shape *a, int how)
+{
+    int slices = how & SLICED ? 3 : 1;
+    const uint8_t *slice = how & SLICED ? test_slices(s->c, a->t, slices) : NULL;
+    float *x = input(s, "x", a->t * a->d), *dy = input(s, "dy", a->t * a->d);
+    float *w = input(s, "w", slices * a->d), *rstd = result(s, "rstd", a->t);
+
+    s->be->norm(s->c, result(s, "y", a->t * a->d), rstd, x, w, slice, EPS, a->t, a->d);
+    s->be->norm_bwd(s->c, update(s, "dx", a->t * a->d, how & ADD),
+                    update(s, "dw", slices * a->d, true), dy, x, rstd, w, slice, a->t, a->d,
+                    how & ADD);
+}
+
+static void run_rope(side *s, const shape *a, int how)
+{
+    int64_t size = 3 * a->t * a->d, e = a->d / a->heads;
+    int slices = how & SLICED ? 3 : 1;
+    const uint8_t *slice = how & SLICED ? test_slices(s->c, a->t, slices) : NULL;
+    const int32_t *position = test_below(s->c, "position", a->t, 4096);
+    float *x = input(s, "x", size), *dy = input(s, "dy", size);
+    float *qw = how & NORMED ? input(s, "qw", slices * e) : NULL;
+    float *kw = how & NORMED ? input(s, "kw", slices * e) : NULL;
+
+    s->be->rope(s->c, result(s, "y", size), x, qw, kw, slice, position, a->t, a->d, a->heads, EPS,
+                ROPE_BASE);
+    s->be->rope_bwd(s->c, update(s, "dx", size, how & ADD),
+                    qw ? update(s, "dqw", slices * e, true) : NULL,
+                    kw ? update(s, "dkw", slices * e, true) : NULL, dy, x, qw, kw, slice, position,
+                    a->t, a->d, a->heads, EPS, ROPE_BASE, how & ADD);
+}
+
+/* n sequences of t positions */
+static void run_attend(side *s, const shape *a, int how)
+{
+    int64_t t = a->t * a->n;
+    mb_span *span =
+        test_span(s->c, a->n, a->t,
+                  (how & DOCUMENTS ? TEST_DOCUMENTS : 0) | (how & IMAGES ? TEST_IMAGES : 0) |
+                      (how & PERMUTED ? TEST_PERMUTED : 0));
+    float *x = input(s, "x", 3 * t * a->d), *dy = input(s, "dy", t * a->d);
+    float *y = result(s, "y", t * a->d), *lse = result(s, "lse", t * a->heads);
+
+    s->be->attend(s->c, y, lse, x, span, a->d, a->heads);
+    s->be->attend_bwd(s->c, update(s, "dx", 3 * t * a->d, how & ADD), dy, y, lse, x, span, a->d,
+                      a->heads, how & ADD);
+}
+
+static void run_swiglu(side *s, const shape *a, int how)
+{
+    float *x = input(s, "x", 2 * a->t * a->d), *dy = input(s, "dy", a->t * a->d);
+
+    s->be->swiglu(s->c, result(s, "y", a->t * a->d), x, a->t, a->d);
+    s->be->swiglu_bwd(s->c, update(s, "dx", 2 * a->t * a->d, how & ADD), dy, x, a->t, a->d,
+                      how & ADD);
+}
+
+static void run_jitter(side *s, const shape *a, int how)
+{
+    uint64_t key = mb_key(1, "jitter", 0, 0);
+    float *x = input(s, "x", a->t * a->d), *dy = input(s, "dy", a->t * a->d);
+
+    s->be->jitter(s->c, result(s, "y", a->t * a->d), x, 0.5f, key, a->t, a->d);
+    s->be->jitter_bwd(s->c, update(s, "dx", a->t * a->d, how & ADD), dy, 0.5f, key, a->t, a->d,
+                      how & ADD);
+}
+
+/* Every third row, and the last one, have no target. */
+static void run_classify(side *s, const shape *a, int how)
+{
+    int32_t *target = test_below(s->c, "target", a->t, a->n);
+    float *x = input(s, "x", a->t * a->d), *w = input(s, "w", a->n * a->d);
+    float *loss = result(s, "loss", a->t);
+    float *dx = how & BACKWARD ? result(s, "dx", a->t * a->d) : NULL;
+    float *dw = how & BACKWARD ? update(s, "dw", a->n * a->d, true) : NULL;
+
+    for (int64_t i = 0; i < a->t; i++)
+        if (i % 3 == 2 || (i > 0 && i == a->t - 1))
+            target[i] = -1;
+    s->be->classify(s->c, loss, dx, dw, x, w, target, 0.25f, 1e-2f, a->t, a->d, a->n);
+}
+
+static void run_sum_squares(side *s, const shape *a, int how)
+{
+    float *sum = result(s, "sum", 1);
+    double value = s->be->sum_squares(s->c, input(s, "x", a->t * a->d), a->t * a->d);
+
+    if (s->be->computes)
+        *sum = (float)value;
+    else
+        cr_assert_eq(value, 0);
+}
+
+static void run_adamw(side *s, const shape *a, int how)
+{
+    int64_t n = a->t * a->d;
+    mb_adamw adamw = { .lr = 0.1f,
+                       .beta1 = 0.9f,
+                       .beta2 = 0.95f,
+                       .eps = 1e-5f,
+                       .decay = 0.1f,
+                       .grad_scale = 0.5f,
+                       .step = a->n };
+    float *p = update(s, "p", n, true), *g = update(s, "g", n, true);
+    float *m = update(s, "m", n, true), *v = update(s, "v", n, true);
+
+    for (int64_t i = 0; s->be->computes && i < n; i++)
+        v[i] = v[i] * v[i];
+    s->be->adamw(s->c, p, g, m, v, n, &adamw);
+}
+
+/* ---- their shapes --------------------------------------------------------------------------- */
+
+/* t, d, other size, heads, groups, layout: 1, primes, an empty group (sorted: group 1 of three or
+   more), everything in one group, rows that are dropped and rows that occur twice. */
+static const shape flat[] = {
+    { 1, 1, 1 }, { 3, 7, 1 }, { 13, 24, 2 }, { 61, 37, 9 }, { 200, 64, 3 }
+};
+static const shape routed[] = {
+    { 1, 1, 1, 1, 1, TEST_SORTED },    { 5, 3, 2, 1, 1, TEST_SORTED },
+    { 13, 7, 5, 1, 3, TEST_SORTED },   { 17, 24, 19, 1, 4, TEST_ALL_IN_LAST },
+    { 29, 8, 31, 1, 2, TEST_INDEXED }, { 97, 40, 24, 1, 5, TEST_INDEXED },
+    { 128, 64, 96, 1, 2, TEST_SORTED }
+};
+static const shape headed[] = { { 1, 2, 1, 1 },   { 5, 6, 1, 3 },   { 13, 28, 2, 2 },
+                                { 37, 24, 2, 2 }, { 64, 64, 3, 4 }, { 97, 20, 1, 1 } };
+static const shape vocabularies[] = {
+    { 1, 1, 1 }, { 1, 7, 2 }, { 13, 5, 17 }, { 31, 24, 257 }, { 130, 64, 101 }
+};
+
+typedef struct kernel {
+    const char *name;
+    void (*run)(side *s, const shape *a, int how);
+    int ways;
+    const shape *shapes;
+    size_t n_shapes;
+} kernel;
+
+#define SHAPES(list) (list), sizeof(list) / sizeof *(list)
+static const kernel kernels[] = {
+    { "embed", run_embed, 0, SHAPES(vocabularies) },
+    { "gemm", run_gemm, ADD | SLICED, SHAPES(routed) },
+    { "gather", run_gather, ADD, SHAPES(routed) },
+    { "combine", run_combine, ADD | SLICED | NORMED | GATED | RESIDUAL, SHAPES(routed) },
+    { "norm", run_norm, ADD | SLICED, SHAPES(flat) },
+    { "rope", run_rope, ADD | SLICED | NORMED, SHAPES(headed) },
+    { "attend", run_attend, ADD | DOCUMENTS | IMAGES | PERMUTED, SHAPES(headed) },
+    { "swiglu", run_swiglu, ADD, SHAPES(flat) },
+    { "jitter", run_jitter, ADD, SHAPES(flat) },
+    { "classify", run_classify, BACKWARD, SHAPES(vocabularies) },
+    { "sum_squares", run_sum_squares, 0, SHAPES(flat) },
+    { "adamw", run_adamw, 0, SHAPES(flat) },
+};
+enum { KERNELS = sizeof kernels / sizeof *kernels };
+
+/* ---- comparing ------------------------------------------------------------------------------ */
+
+static void run_side(side *s, mb_ctx *c, const kernel *k, const shape *a, int how)
+{
+    *s = (side){ .c = c, .be = c->be };
+    k->run(s, a, how);
+    for (int i = 0; i < s->n_results; i++)
+        cr_assert(test_guards_survive(s->result[i].data, s->result[i].n),
+                  "%s: %s writes beyond %s; T %d, D %d, N %d, ways %#x", c->be->name, k->name,
+                  s->result[i].name, (int)a->t, (int)a->d, (int)a->n, how);
+}
+
+static void end_side(side *s)
+{
+    for (int i = 0; i < s->n_results; i++)
+        test_result_free(s->result[i].data);
+    for (int i = 0; i < s->n_inputs; i++)
+        free(s->input[i]);
+    mb_ctx_reset(s->c);
+}
+
+/* 1e-10: results differ by 1e-5 of their size, some hundred roundings of a float. */
+static void compare(const side *mine, const side *ref, const kernel *k, const shape *a, int how)
+{
+    for (int i = 0; i < ref->n_results; i++) {
+        const struct result *r = &ref->result[i];
+        double distance = test_distance(mine->result[i].data, r->data, r->n);
+
+        cr_assert(distance < 1e-10,
+                  "%s: %s: %s is %.3g away from ref; T %d, D %d, N %d, H %d, G %d, layout %d, ways "
+                  "%#x",
+                  mine->be->name, k->name, r->name, distance, (int)a->t, (int)a->d, (int)a->n,
+                  a->heads, a->groups, (int)a->layout, how);
+    }
+}
+
+/* Calls BODY for each shape of a kernel, in each of the ways it knows. */
+static void each_case(const kernel *k, void (*body)(const kernel *, const shape *, int, mb_ctx **),
+                      mb_ctx **c)
+{
+    for (size_t i = 0; i < k->n_shapes; i++)
+        for (int how = 0; how < WAYS; how++)
+            if ((how & ~k->ways) == 0)
+                body(k, &k->shapes[i], how, c);
+}
+
+static void compare_case(const kernel *k, const shape *a, int how, mb_ctx **c)
+{
+    side mine, ref;
+
+    run_side(&mine, c[0], k, a, how);
+    run_side(&ref, c[1], k, a, how);
+    compare(&mine, &ref, k, a, how);
+    end_side(&mine);
+    end_side(&ref);
+}
+
+/* Every backend in this build that computes, `ref` among them: with itself it shows that every
+   element is written, since what is not stays NaN. */
+static void agree_with_ref(const char *name)
+{
+    const kernel *k = kernels;
+
+    while (strcmp(k->name, name))
+        k++;
+    for (const char *const *be = mb_backends(); *be; be++) {
+        mb_ctx *c[2] = { test_open(*be), test_open("ref") };
+
+        if (c[0]->be->computes)
+            each_case(k, compare_case, c);
+        mb_ctx_close(c[0]);
+        mb_ctx_close(c[1]);
+    }
+}
+
+Test(op, embed_agrees_with_ref)
+{
+    agree_with_ref("embed");
+}
+
+Test(op, gemm_agrees_with_ref)
+{
+    agree_with_ref("gemm");
+}
+
+Test(op, gather_agrees_with_ref)
+{
+    agree_with_ref("gather");
+}
+
+Test(op, combine_agrees_with_ref)
+{
+    agree_with_ref("combine");
+}
+
+Test(op, norm_agrees_with_ref)
+{
+    agree_with_ref("norm");
+}
+
+Test(op, rope_agrees_with_ref)
+{
+    agree_with_ref("rope");
+}
+
+Test(op, attend_agrees_with_ref)
+{
+    agree_with_ref("attend");
+}
+
+Test(op, swiglu_agrees_with_ref)
+{
+    agree_with_ref("swiglu");
+}
+
+Test(op, jitter_agrees_with_ref)
+{
+    agree_with_ref("jitter");
+}
+
+Test(op, classify_agrees_with_ref)
+{
+    agree_with_ref("classify");
+}
+
+Test(op, sum_squares_agrees_with_ref)
+{
+    agree_with_ref("sum_squares");
+}
+
+Test(op, adamw_agrees_with_ref)
+{
+    agree_with_ref("adamw");
+}
+
+/* ---- tables and `null` ---------------------------------------------------------------------- */
+
+Test(op, no_slot_of_any_backend_is_empty)
+{
+    typedef void (*slot)(void);
+
+    for (const char *const *be = mb_backends(); *be; be++) {
+        mb_ctx *c = test_open(*be);
+
+        for (size_t at = offsetof(mb_backend, open); at < sizeof *c->be; at += sizeof(slot)) {
+            slot f;
+
+            memcpy(&f, (const char *)c->be + at, sizeof f);
+            cr_assert_not_null(f, "%s: the slot at byte %zu of its table", *be, at);
+        }
+        cr_assert_str_eq(c->be->name, *be);
+        mb_ctx_close(c);
+    }
+}
+
+static void check_unset(const kernel *k, const shape *a, int how, mb_ctx **c)
+{
+    side s;
+
+    run_side(&s, *c, k, a, how);
+    for (int i = 0; i < s.n_results; i++)
+        cr_assert(test_is_unset(s.result[i].data, s.result[i].n), "%s writes %s", k->name,
+                  s.result[i].name);
+    end_side(&s);
+}
+
+Test(op, null_writes_nothing)
+{
+    mb_ctx *c = test_open("null");
+
+    for (int k = 0; k < KERNELS; k++)
+        each_case(&kernels[k], check_unset, &c);
+    mb_ctx_close(c);
+}

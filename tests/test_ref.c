@@ -1,0 +1,127 @@
+/* The reference backend's own promises: exact counts of what its matrix products did, and rows that
+   do not depend on their neighbours. */
+#include "tests/kernels_support.h"
+
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { T = 13, D = 12, N = 5, HEADS = 2, V = 11 };
+
+Test(ref, counts_two_operations_per_multiply_add_of_a_product)
+{
+    static const enum test_layout layouts[] = { TEST_SORTED, TEST_ALL_IN_LAST, TEST_INDEXED };
+    mb_ctx *c = test_open("ref");
+
+    for (int i = 0; i < 3; i++) {
+        const mb_route *r = test_route(c, layouts[i], T, 3);
+        uint64_t expected = 2 * D * N * (uint64_t)r->rows;
+        float *x = test_normal("x", r->rows * D), *y = test_normal("y", r->rows * N);
+        float *w = test_normal("w", 3 * N * D), *dw = test_normal("dw", 3 * N * D);
+        mb_tensor wt = { .slices = 3, .rows = N, .cols = D, .data = w, .grad = dw };
+
+        mb_ref.gemm(c, y, x, &wt, r);
+        cr_assert_eq(mb_ctx_counted(c), expected);
+        mb_ref.gemm_dx(c, x, y, &wt, r, false);
+        cr_assert_eq(mb_ctx_counted(c), expected);
+        mb_ref.gemm_dw(c, &wt, y, x, r);
+        cr_assert_eq(mb_ctx_counted(c), expected);
+        cr_assert_eq(mb_ctx_counted(c), 0, "counts since the last call");
+        free(x);
+        free(y);
+        free(w);
+        free(dw);
+    }
+    mb_ctx_close(c);
+}
+
+/* Forward 2 products of 2 e per pair and head; backward 4, and the scores once more. */
+Test(ref, counts_attention_by_the_pairs_that_see_each_other)
+{
+    mb_ctx *c = test_open("ref");
+    float *x = test_normal("x", 2 * T * 3 * D), *dx = test_normal("dx", 2 * T * 3 * D);
+    float *y = test_normal("y", 2 * T * D), *lse = test_normal("lse", 2 * T * HEADS);
+
+    for (int what = 0; what < 8; what++) {
+        const mb_span *s = test_span(c, 2, T, what);
+
+        mb_ref.attend(c, y, lse, x, s, D, HEADS);
+        cr_assert_eq(mb_ctx_counted(c), 4 * D * s->pairs);
+        mb_ref.attend_bwd(c, dx, y, y, lse, x, s, D, HEADS, false);
+        cr_assert_eq(mb_ctx_counted(c), 10 * D * s->pairs);
+    }
+    cr_assert_eq(test_span(c, 2, T, 0)->pairs, 2 * T * (T + 1) / 2);
+    free(x);
+    free(dx);
+    free(y);
+    free(lse);
+    mb_ctx_close(c);
+}
+
+Test(ref, counts_the_head_for_rows_with_a_target_only)
+{
+    mb_ctx *c = test_open("ref");
+    const int32_t target[T] = { 1, -1, 0, 10, -1, 3, 3, -1, 2, 9, 8, -1, -1 };
+    float *x = test_normal("x", T * D), *dx = test_normal("dx", T * D), loss[T];
+    float *w = test_normal("w", V * D), *dw = test_normal("dw", V * D);
+
+    mb_ref.classify(c, loss, NULL, NULL, x, w, target, 1, 0, T, D, V);
+    cr_assert_eq(mb_ctx_counted(c), 8 * 2 * D * V);
+    mb_ref.classify(c, loss, dx, dw, x, w, target, 1, 0, T, D, V);
+    cr_assert_eq(mb_ctx_counted(c), 8 * 6 * D * V);
+    free(x);
+    free(dx);
+    free(w);
+    free(dw);
+    mb_ctx_close(c);
+}
+
+/* What makes MoT with equal slices dense, bit for bit: one slice for all rows, or a copy of it for
+   every group. */
+Test(ref, equal_slices_are_one_slice_bit_for_bit)
+{
+    mb_ctx *c = test_open("ref");
+    const mb_route *grouped = test_route(c, TEST_SORTED, T, 3);
+    const mb_route *all = test_route(c, TEST_SORTED, T, 1);
+    float *x = test_normal("x", T * D), *w = test_normal("w", 3 * N * D);
+    float *dense = test_result(T * N), *mot = test_result(T * N);
+    float *dx_dense = test_result(T * D), *dx_mot = test_result(T * D);
+    mb_tensor w1 = { .slices = 1, .rows = N, .cols = D, .data = w }, w3 = w1;
+
+    w3.slices = 3;
+    memcpy(w + N * D, w, N * D * sizeof *w);
+    memcpy(w + 2 * N * D, w, N * D * sizeof *w);
+    mb_ref.gemm(c, dense, x, &w1, all);
+    mb_ref.gemm(c, mot, x, &w3, grouped);
+    cr_assert_arr_eq(dense, mot, T * N * sizeof *mot);
+    mb_ref.gemm_dx(c, dx_dense, dense, &w1, all, false);
+    mb_ref.gemm_dx(c, dx_mot, dense, &w3, grouped, false);
+    cr_assert_arr_eq(dx_dense, dx_mot, T * D * sizeof *dx_mot);
+    free(x);
+    free(w);
+    test_result_free(dense);
+    test_result_free(mot);
+    test_result_free(dx_dense);
+    test_result_free(dx_mot);
+    mb_ctx_close(c);
+}
+
+Test(ref, an_empty_group_leaves_the_gradient_of_its_slice_alone)
+{
+    mb_ctx *c = test_open("ref");
+    const mb_route *r = test_route(c, TEST_SORTED, T, 3);
+    float *x = test_normal("x", T * D), *y = test_normal("y", T * N);
+    float *before = test_normal("dw", 3 * N * D), *dw = test_normal("dw", 3 * N * D);
+    mb_tensor w = { .slices = 3, .rows = N, .cols = D, .grad = dw };
+
+    cr_assert_eq(r->offset[1], r->offset[2], "group 1 is the empty one");
+    mb_ref.gemm_dw(c, &w, y, x, r);
+    cr_assert_arr_neq(dw, before, N * D * sizeof *dw);
+    cr_assert_arr_eq(dw + N * D, before + N * D, N * D * sizeof *dw);
+    cr_assert_arr_neq(dw + 2 * N * D, before + 2 * N * D, N * D * sizeof *dw);
+    free(x);
+    free(y);
+    free(before);
+    free(dw);
+    mb_ctx_close(c);
+}
