@@ -67,7 +67,7 @@ void mb_facts_device(char *text, size_t size)
 mb_err mb_facts_machine(mb_store *s, int64_t *id)
 {
     char cpu[128], host[128] = "unknown", governor[64], aslr[16], cores[16], threads[16], l1[24],
-        l2[24], l3[24], memory[24];
+                   l2[24], l3[24], memory[24];
     struct utsname u = { 0 };
     hwloc_topology_t t;
 
@@ -86,18 +86,12 @@ mb_err mb_facts_machine(mb_store *s, int64_t *id)
     first_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", governor, sizeof governor);
     first_line("/proc/sys/kernel/randomize_va_space", aslr, sizeof aslr);
     {
-        const mb_pair facts[] = { { "host", host },
-                                  { "cpu", cpu },
-                                  { "cores", cores },
-                                  { "hardware_threads", threads },
-                                  { "l1_kib", l1 },
-                                  { "l2_kib", l2 },
-                                  { "l3_kib", l3 },
-                                  { "memory_mib", memory },
-                                  { "kernel", u.release },
-                                  { "architecture", u.machine },
-                                  { "governor", governor },
-                                  { "aslr", aslr } };
+        const mb_pair facts[] = { { "host", host },         { "cpu", cpu },
+                                  { "cores", cores },       { "hardware_threads", threads },
+                                  { "l1_kib", l1 },         { "l2_kib", l2 },
+                                  { "l3_kib", l3 },         { "memory_mib", memory },
+                                  { "kernel", u.release },  { "architecture", u.machine },
+                                  { "governor", governor }, { "aslr", aslr } };
 
         return mb_store_facts(s, "machine", facts, sizeof facts / sizeof *facts, id);
     }
@@ -105,10 +99,13 @@ mb_err mb_facts_machine(mb_store *s, int64_t *id)
 
 mb_err mb_facts_build(mb_store *s, int64_t *id)
 {
-    const mb_pair facts[] = { { "version", MB_VERSION },   { "commit", MB_COMMIT },
-                              { "compiler", MB_COMPILER }, { "cflags", MB_CFLAGS },
-                              { "onednn", MB_ONEDNN },     { "isa", mb_cpu_isa() } };
+    char blas[128];
+    const mb_pair facts[] = { { "commit", MB_COMMIT },
+                              { "compiler", MB_COMPILER },
+                              { "cflags", MB_CFLAGS },
+                              { "blas", blas } };
 
+    mb_blas_about(blas, sizeof blas);
     return mb_store_facts(s, "build", facts, sizeof facts / sizeof *facts, id);
 }
 

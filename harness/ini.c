@@ -33,8 +33,8 @@ static void tell_section(struct reader *r, char *line)
     char *end = strchr(line, ']');
 
     if (!end) {
-        r->err = mb_fail(MB_EINVAL, "%s:%d: '[' without ']', expected [section]", r->path,
-                         r->number);
+        r->err =
+            mb_fail(MB_EINVAL, "%s:%d: '[' without ']', expected [section]", r->path, r->number);
         return;
     }
     *end = '\0';
@@ -94,8 +94,8 @@ mb_err mb_ini_read(const char *path, mb_ini_each *each, void *user)
     if (!r.err && ferror(r.file))
         r.err = mb_fail(MB_EIO, "%s: %s", path, strerror(errno));
     if (!r.err && line)
-        r.err = mb_fail(MB_EINVAL, "%s:%d: expected [section], key = value or a comment", path,
-                        line);
+        r.err =
+            mb_fail(MB_EINVAL, "%s:%d: expected [section], key = value or a comment", path, line);
     free(r.line);
     fclose(r.file);
     return r.err;

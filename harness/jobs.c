@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *const mb_status_name[] = { "not begun",       "ok",     "ok before",
+const char *const mb_status_name[] = { "not begun",         "ok",     "ok before",
                                        "running elsewhere", "failed", "interrupted" };
 
 /* All that decides the job's numbers, hashed as lines of text. */

@@ -102,8 +102,8 @@ char *mb_ops_text(const mb_ops *o)
 
         fprintf(f, "%s %s %s %d %d %" PRId64, r->op, r->part, r->pass, r->layer, r->group,
                 r->calls);
-        fprintf(f, " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 "\n",
-                r->flops_model, r->flops_useful, r->flops_executed, r->flops_vector, r->bytes);
+        fprintf(f, " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", r->flops_model,
+                r->flops_useful, r->flops_executed, r->flops_vector, r->bytes);
     }
     if (fclose(f))
         abort();

@@ -12,7 +12,7 @@ typedef struct mb_op_name {
 } mb_op_name;
 
 typedef struct mb_ops {
-    mb_op_row *rows;   /* their strings point into names */
+    mb_op_row *rows; /* their strings point into names */
     mb_op_name **names;
     size_t n, max;
 } mb_ops;

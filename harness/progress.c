@@ -10,11 +10,9 @@ enum { LINE = 256, BETWEEN_NS = 100000000 /* ten updates a second are enough to 
 void mb_progress_open(mb_progress *p, FILE *out, int columns, bool quiet, int jobs,
                       int64_t all_steps)
 {
-    *p = (mb_progress){ .out = out,
-                        .columns = columns,
-                        .quiet = quiet,
-                        .jobs = jobs,
-                        .all_steps = all_steps };
+    *p = (mb_progress){
+        .out = out, .columns = columns, .quiet = quiet, .jobs = jobs, .all_steps = all_steps
+    };
 }
 
 int mb_progress_columns(FILE *f)

@@ -84,9 +84,8 @@ static mb_err open_fresh(mb_run *r)
 static mb_err open_model(mb_run *r)
 {
     const mb_work *work = r->job->work;
-    mb_model_config config = mb_settings_model(work->settings, r->job->arch,
-                                               mb_data_vocab(work->data),
-                                               mb_data_modalities(work->data));
+    mb_model_config config = mb_settings_model(
+        work->settings, r->job->arch, mb_data_vocab(work->data), mb_data_modalities(work->data));
 
     MB_TRY(mb_ctx_open(r->bench->backend, r->bench->threads_asked, &r->ctx));
     return mb_model_open(r->ctx, r->job->arch->arch, &config, (uint64_t)r->job->seed, &r->model);

@@ -113,8 +113,7 @@ static mb_err set_bool(void *at, const mb_setting *row, const char *place, const
     return MB_OK;
 }
 
-static mb_err set_list(mb_seeds *seeds, const mb_setting *row, const char *place,
-                       const char *value)
+static mb_err set_list(mb_seeds *seeds, const mb_setting *row, const char *place, const char *value)
 {
     char *copy = mb_format("%s", value), *rest = copy, *word;
     mb_err err = MB_OK;
@@ -173,11 +172,15 @@ static mb_err set_value(void *at, const mb_setting *row, const char *place, cons
     return MB_OK;
 }
 
-/* The shortest decimal that reads back as the same float or double. */
+/* The shortest decimal that reads back as the same float or double; whole numbers in full. */
 static void print_real(char *text, double value, size_t size)
 {
     int digits;
 
+    if (value == floor(value) && fabs(value) < 1e9) {
+        snprintf(text, MB_TEXT_MAX, "%.0f", value);
+        return;
+    }
     for (digits = 1; digits < 17; digits++) {
         snprintf(text, MB_TEXT_MAX, "%.*g", digits, value);
         if (size == sizeof(float) ? strtof(text, NULL) == (float)value
@@ -273,8 +276,7 @@ static mb_err unknown_arch(const char *place, const char *name)
                    list);
 }
 
-mb_err mb_settings_arch(mb_settings *s, const char *place, const char *name,
-                        mb_arch_settings **out)
+mb_err mb_settings_arch(mb_settings *s, const char *place, const char *name, mb_arch_settings **out)
 {
     const mb_arch *arch = mb_arch_find(name);
     mb_arch_settings *a;

@@ -17,7 +17,14 @@
 
 enum { MB_SEEDS_MAX = 64, MB_ARCHS_MAX = 16, MB_STRING_MAX = 256, MB_SETTINGS_MAX = 64 };
 
-enum mb_setting_type { MB_SET_INT, MB_SET_FLOAT, MB_SET_BOOL, MB_SET_ENUM, MB_SET_STRING, MB_SET_LIST };
+enum mb_setting_type {
+    MB_SET_INT,
+    MB_SET_FLOAT,
+    MB_SET_BOOL,
+    MB_SET_ENUM,
+    MB_SET_STRING,
+    MB_SET_LIST
+};
 
 typedef struct mb_setting {
     const char *section, *key;
@@ -26,8 +33,8 @@ typedef struct mb_setting {
     double low, high;         /* of numbers, and of each number of a list; inclusive */
     const char *const *names; /* of an enum, NULL-terminated; its values count from 0 */
     const char *fallback;     /* the default, as it would be written in a file */
-    bool incidental;          /* where things lie or how often they are saved: no effect on numbers */
-    const char *doc;          /* one line */
+    bool incidental; /* where things lie or how often they are saved: no effect on numbers */
+    const char *doc; /* one line */
 } mb_setting;
 
 /* All settings, ending with a NULL section. Section "arch" stands for every [arch NAME]. */

@@ -1,13 +1,17 @@
 /* The table of settings. A new setting is a new row and a member of mb_settings. */
 #include "harness/settings.h"
 
-#define IN(member)      offsetof(mb_settings, member), sizeof((mb_settings *)0)->member
-#define OF(member)      offsetof(mb_arch_settings, member), sizeof((mb_arch_settings *)0)->member
-#define INT(low, high)  low, high, NULL
-#define NUM(low, high)  low, high, NULL
-#define NAMES(...)      0, 0, (const char *const[]){ __VA_ARGS__, NULL }
-#define NOTHING         0, 0, NULL
-#define ANY             1e15 /* as good as no limit, and exact in a double */
+#define IN(member)     offsetof(mb_settings, member), sizeof((mb_settings *)0)->member
+#define OF(member)     offsetof(mb_arch_settings, member), sizeof((mb_arch_settings *)0)->member
+#define INT(low, high) low, high, NULL
+#define NUM(low, high) low, high, NULL
+#define NAMES(...)                                                                                 \
+    0, 0, (const char *const[])                                                                    \
+    {                                                                                              \
+        __VA_ARGS__, NULL                                                                          \
+    }
+#define NOTHING 0, 0, NULL
+#define ANY     1e15 /* as good as no limit, and exact in a double */
 
 /* clang-format off */
 const mb_setting mb_setting_table[] = {

@@ -28,8 +28,7 @@ static mb_err check_data(mb_settings *s)
         return mb_fail(MB_EINVAL, "%s: key 'data': shards need key 'path', the user's own data",
                        place_of(s, NULL, "workload", "data"));
     if (s->mixture.pair_weight == 0 && s->mixture.text_weight == 0)
-        return mb_fail(MB_EINVAL,
-                       "%s: key 'pair_weight': 0 like text_weight, expected one above 0",
+        return mb_fail(MB_EINVAL, "%s: key 'pair_weight': 0 like text_weight, expected one above 0",
                        place_of(s, NULL, "workload", "pair_weight"));
     if (s->text_vocab == 0 && strcmp(source, "shards"))
         s->text_vocab = strcmp(source, "fashion") ? 320 : 4096;

@@ -67,13 +67,11 @@ static mb_err next_batches(mb_run *r)
 
 /* ---- steps --------------------------------------------------------------------------------- */
 
-static void record(mb_run *r, const mb_instant *before, const mb_instant *after,
-                   const mb_losses *l)
+static void record(mb_run *r, const mb_instant *before, const mb_instant *after, const mb_losses *l)
 {
     mb_cost now = mb_ledger_total(mb_ctx_ledger(r->ctx));
     int64_t wall_ns = after->wall_ns - before->wall_ns;
-    bool disturbed =
-        (double)(after->queued_ns - before->queued_ns) > QUEUED_MAX * (double)wall_ns;
+    bool disturbed = (double)(after->queued_ns - before->queued_ns) > QUEUED_MAX * (double)wall_ns;
     mb_step_row row = {
         .step = r->step,
         .wall_ns = wall_ns,
@@ -82,7 +80,9 @@ static void record(mb_run *r, const mb_instant *before, const mb_instant *after,
         .flops_model = now.model - r->counted.model,
         .flops_useful = now.useful - r->counted.useful,
         .flops_executed = now.executed - r->counted.executed,
-        .flagged = r->step == r->first + 1 ? FLAG_WARM_UP : disturbed ? FLAG_DISTURBED : 0,
+        .flagged = r->step == r->first + 1 ? FLAG_WARM_UP
+                   : disturbed             ? FLAG_DISTURBED
+                                           : 0,
     };
 
     r->counted = now;
@@ -99,8 +99,8 @@ static mb_err check_finite(mb_run *r, const mb_losses *l)
     for (m = 0; m < MB_MODALITIES; m++)
         if (!isfinite(l->sum[m])) {
             r->hopeless = true;
-            return mb_fail(MB_EINVAL, "the %s loss of step %lld is not finite",
-                           mb_modality_name[m], (long long)r->step);
+            return mb_fail(MB_EINVAL, "the %s loss of step %lld is not finite", mb_modality_name[m],
+                           (long long)r->step);
         }
     if (!isfinite(l->grad_norm)) {
         r->hopeless = true;
@@ -192,8 +192,8 @@ mb_err mb_train_save(mb_run *r)
     r->counted = (mb_cost){ 0 };
     ops = mb_ops_text(&r->ops);
     metadata = mb_metadata_new(r->job, r->uuid, ops);
-    err = mb_checkpoint_save_state(r->saved.state, r->model, r->step,
-                                   (const char *const *)metadata);
+    err =
+        mb_checkpoint_save_state(r->saved.state, r->model, r->step, (const char *const *)metadata);
     mb_metadata_free(metadata);
     free(ops);
     r->overhead_ns[MB_SAVING] += mb_wall_ns() - start;
