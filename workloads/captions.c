@@ -1,0 +1,198 @@
+#include "workloads/captions.h"
+#include "base/file.h"
+#include "base/random.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SIDE = MB_IMAGE_SIDE, FOREGROUND = 24, DARK_BELOW = 110, LIGHT_FROM = 185 };
+
+static int mean16(int64_t sum, int64_t count)
+{
+    return count ? (int)(16 * sum / count) : 0;
+}
+
+/* Mean over neighbours, to the right and below, of which both are foreground. */
+static int measure_gradient(const uint8_t *pixel)
+{
+    int64_t sum = 0, count = 0;
+
+    for (int i = 0; i < MB_IMAGE_PIXELS; i++) {
+        const int next[2] = { i % SIDE + 1 < SIDE ? i + 1 : i, i / SIDE + 1 < SIDE ? i + SIDE : i };
+
+        for (int n = 0; n < 2; n++) {
+            if (next[n] != i && pixel[i] > FOREGROUND && pixel[next[n]] > FOREGROUND) {
+                sum += abs(pixel[i] - pixel[next[n]]);
+                count++;
+            }
+        }
+    }
+    return mean16(sum, count);
+}
+
+/* Means of lines (rows: STEP = SIDE, ALONG = 1) over their foreground; how much each bends away
+   from its neighbours' mean: a shade that grows evenly does not count, stripes do. */
+static int measure_stripes(const uint8_t *pixel, int step, int along)
+{
+    int mean[SIDE], count[SIDE], bends = 0;
+    int64_t sum = 0;
+
+    for (int line = 0; line < SIDE; line++) {
+        int total = 0;
+
+        count[line] = 0;
+        for (int i = 0; i < SIDE; i++) {
+            int value = pixel[line * step + i * along];
+
+            total += value > FOREGROUND ? value : 0;
+            count[line] += value > FOREGROUND;
+        }
+        mean[line] = count[line] ? 16 * total / count[line] : 0;
+    }
+    for (int line = 1; line + 1 < SIDE; line++) {
+        if (count[line - 1] >= 4 && count[line] >= 4 && count[line + 1] >= 4) {
+            sum += abs(2 * mean[line] - mean[line - 1] - mean[line + 1]) / 2;
+            bends++;
+        }
+    }
+    return bends ? (int)(sum / bends) : 0;
+}
+
+mb_look mb_look_measure(const uint8_t *pixel)
+{
+    mb_look look = { 0 };
+    int64_t sum = 0;
+
+    for (int i = 0; i < MB_IMAGE_PIXELS; i++) {
+        look.area += pixel[i] > FOREGROUND;
+        sum += pixel[i] > FOREGROUND ? pixel[i] : 0;
+    }
+    look.tone = mean16(sum, look.area) / 16;
+    look.gradient = measure_gradient(pixel);
+    look.row = measure_stripes(pixel, SIDE, 1);
+    look.column = measure_stripes(pixel, 1, SIDE);
+    return look;
+}
+
+static int compare(const void *a, const void *b)
+{
+    int x = *(const int *)a, y = *(const int *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* The value that PERCENT of the N values lie below; sorts them. */
+static int quantile(int *value, size_t n, size_t percent)
+{
+    if (n == 0)
+        return 0;
+    qsort(value, n, sizeof *value, compare);
+    return value[n * percent / 100];
+}
+
+mb_cuts mb_cuts_fit(const mb_look *look, const uint8_t *label, size_t n)
+{
+    mb_cuts cuts;
+    int *value = mb_alloc(n * sizeof *value);
+
+    for (int class = 0; class < MB_CLASSES; class ++) {
+        size_t members = 0;
+
+        for (size_t i = 0; i < n; i++) {
+            if (label[i] == class)
+                value[members++] = look[i].area;
+        }
+        cuts.area[class][0] = quantile(value, members, 25);
+        cuts.area[class][1] = quantile(value, members, 75);
+    }
+    for (size_t i = 0; i < n; i++)
+        value[i] = look[i].gradient;
+    cuts.gradient[0] = quantile(value, n, 15);
+    cuts.gradient[1] = quantile(value, n, 85);
+    for (size_t i = 0; i < n; i++)
+        value[i] = look[i].row;
+    cuts.row = quantile(value, n, 94);
+    for (size_t i = 0; i < n; i++)
+        value[i] = look[i].column;
+    cuts.column = quantile(value, n, 94);
+    free(value);
+    return cuts;
+}
+
+static enum mb_pattern pattern_of(const mb_look *look, const mb_cuts *cuts)
+{
+    if (look->row >= cuts->row)
+        return MB_STRIPES_ACROSS;
+    if (look->column >= cuts->column)
+        return MB_STRIPES_DOWN;
+    if (look->gradient < cuts->gradient[0])
+        return MB_PLAIN;
+    return look->gradient >= cuts->gradient[1] ? MB_PATTERNED : MB_UNSAID;
+}
+
+mb_traits mb_traits_of(const mb_look *look, int label, const mb_cuts *cuts)
+{
+    const int *area = cuts->area[label];
+
+    return (mb_traits){
+        .label = label,
+        .tone = look->tone < DARK_BELOW   ? MB_DARK
+                : look->tone < LIGHT_FROM ? MB_GREY
+                                          : MB_LIGHT,
+        .silhouette = look->area < area[0]   ? MB_SLIM
+                      : look->area < area[1] ? MB_REGULAR
+                                             : MB_FULL,
+        .pattern = pattern_of(look, cuts),
+    };
+}
+
+enum { WORDS = 3 };
+
+static const char *const class_word[MB_CLASSES][WORDS] = {
+    { "t-shirt", "tee", "top" },
+    { "pair of trousers", "pair of pants", "pair of slacks" },
+    { "pullover", "sweater", "jumper" },
+    { "dress", "gown", "frock" },
+    { "coat", "overcoat", "jacket" },
+    { "sandal", "open sandal", "open shoe" },
+    { "shirt", "blouse", "buttoned shirt" },
+    { "sneaker", "trainer", "running shoe" },
+    { "bag", "handbag", "purse" },
+    { "ankle boot", "boot", "short boot" },
+};
+static const char *const tone_word[][WORDS] = {
+    { "dark", "black", "dark-coloured" },
+    { "grey", "mid-grey", "medium-toned" },
+    { "light", "pale", "bright" },
+};
+static const char *const silhouette_word[][WORDS] = {
+    { "slim", "narrow", "small" },
+    { "regular", "medium", "normal" },
+    { "full", "wide", "large" },
+};
+static const char *const pattern_word[][WORDS] = {
+    { "", "", "" },
+    { ", plain", " in a plain look", " without a pattern" },
+    { ", patterned", " with a busy pattern", " with a print" },
+    { " with stripes across", ", striped across", " with horizontal stripes" },
+    { " with stripes down", ", striped lengthwise", " with vertical stripes" },
+};
+static const char *const carrier[][2] = {
+    { "", "" },          { "a photo of ", "" },         { "this is ", "." },
+    { "here is ", "." }, { "", ", as in a catalogue" },
+};
+
+size_t mb_caption(const mb_traits *traits, uint64_t key, char out[MB_CAPTION_SIZE])
+{
+    const char *const *frame = carrier[mb_below(key, 0, sizeof carrier / sizeof *carrier)];
+    const char *shape = silhouette_word[traits->silhouette][mb_below(key, 1, WORDS)];
+    const char *tone = tone_word[traits->tone][mb_below(key, 2, WORDS)];
+    const char *what = class_word[traits->label][mb_below(key, 3, WORDS)];
+    const char *pattern = pattern_word[traits->pattern][mb_below(key, 4, WORDS)];
+    int n = snprintf(out, MB_CAPTION_SIZE, "%sa %s %s %s%s%s", frame[0], shape, tone, what, pattern,
+                     frame[1]);
+
+    assert(n > 0 && n < MB_CAPTION_SIZE);
+    return (size_t)n;
+}

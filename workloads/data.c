@@ -1,0 +1,59 @@
+/* What an open set says about itself. */
+#include "workloads/set.h"
+
+#include <assert.h>
+
+int mb_data_vocab(const mb_data *d)
+{
+    return d->ids.vocab;
+}
+
+int mb_data_modalities(const mb_data *d)
+{
+    return d->ids.image[0] < d->ids.image[1] ? MB_IMAGE + 1 : MB_TEXT + 1;
+}
+
+const char *mb_data_name(const mb_data *d)
+{
+    return d->name;
+}
+
+const char *mb_data_hash(const mb_data *d)
+{
+    return d->hash;
+}
+
+const char *mb_data_folder(const mb_data *d)
+{
+    return d->folder;
+}
+
+int64_t mb_data_tokens(const mb_data *d, enum mb_split split, int modality)
+{
+    assert(modality >= 0 && modality < MB_MODALITIES);
+    return d->split[split].modality[modality];
+}
+
+int64_t mb_data_documents(const mb_data *d, enum mb_split split)
+{
+    return d->split[split].pairs + d->split[split].texts;
+}
+
+int mb_data_modality(const mb_data *d, int32_t token, int boundary)
+{
+    enum mb_id_kind kind = mb_id_kind(&d->ids, token);
+
+    if (kind == MB_ID_BOI || kind == MB_ID_EOI)
+        return boundary;
+    return kind == MB_ID_IMAGE ? MB_IMAGE : MB_TEXT;
+}
+
+const char *mb_data_manifest(const mb_data *d)
+{
+    return d->manifest;
+}
+
+int mb_data_bos(const mb_data *d)
+{
+    return d->ids.bos;
+}

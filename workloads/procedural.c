@@ -1,0 +1,108 @@
+/* Source "procedural": shapes in shades of grey, with captions, and sentences about shapes, all
+   from a fixed seed and integer arithmetic. No download, ready in well under a second: what tests
+   and CI run on. It is deliberately easy and says nothing about real data. */
+#include "base/random.h"
+#include "workloads/corpus.h"
+#include "workloads/image_tokens.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { SEED = 1, CODES = 64, SIDE = MB_IMAGE_SIDE };
+
+static const int items[MB_SPLITS] = { 1024, 128, 128 }; /* of each kind */
+
+enum { CIRCLE, SQUARE, TRIANGLE, CROSS, RING, SHAPES };
+static const char *const shape_word[SHAPES] = { "circle", "square", "triangle", "cross", "ring" };
+static const char *const shade_word[] = { "dark", "grey", "light" };
+static const char *const size_word[] = { "small", "large" };
+static const char *const place_word[] = { "left", "middle", "right" };
+
+enum { SHADES = 3, SIZES = 2, PLACES = 3 };
+
+/* Is (x, y), counted from the middle, inside a shape of radius R? */
+static bool inside(int shape, int x, int y, int r)
+{
+    int d = x * x + y * y;
+
+    switch (shape) {
+    case CIRCLE:
+        return d <= r * r;
+    case SQUARE:
+        return abs(x) < r && abs(y) < r;
+    case TRIANGLE:
+        return y >= -r && y < r && 2 * abs(x) <= y + r;
+    case CROSS:
+        return (abs(x) <= r / 3 && abs(y) <= r) || (abs(y) <= r / 3 && abs(x) <= r);
+    default:
+        return d <= r * r && 4 * d > r * r;
+    }
+}
+
+/* Draws item I of a split and words it. */
+static void make_pair(uint64_t key, uint8_t *image, mb_texts *caption)
+{
+    int shape = (int)mb_below(key, 0, SHAPES), shade = (int)mb_below(key, 1, SHADES);
+    int size = (int)mb_below(key, 2, SIZES), place = (int)mb_below(key, 3, PLACES);
+    int r = 4 + 3 * size + (int)mb_below(key, 4, 2), level = 70 + 75 * shade;
+    int x = 9 + 5 * place, y = 10 + (int)mb_below(key, 5, 9);
+    char *text = mb_format("a %s %s %s on the %s", size_word[size], shade_word[shade],
+                           shape_word[shape], place_word[place]);
+
+    level += (int)mb_below(key, 6, 24);
+    for (int i = 0; i < MB_IMAGE_PIXELS; i++)
+        image[i] = inside(shape, i % SIDE - x, i / SIDE - y, r) ? (uint8_t)level : 0;
+    mb_texts_add(caption, text, strlen(text));
+    free(text);
+}
+
+static void make_text(uint64_t key, mb_texts *list)
+{
+    static const char *const relation[] = { "above", "below", "beside", "inside", "near" };
+    static const char *const verb[] = { "is", "stands", "rests", "was seen" };
+    char *text = mb_format("the %s %s %s the %s %s", shade_word[mb_below(key, 0, SHADES)],
+                           shape_word[mb_below(key, 1, SHAPES)], verb[mb_below(key, 2, 4)],
+                           relation[mb_below(key, 3, 5)], shape_word[mb_below(key, 4, SHAPES)]);
+
+    if (mb_below(key, 5, 2)) {
+        char *more = mb_format("%s, and the %s is %s", text, shape_word[mb_below(key, 6, SHAPES)],
+                               size_word[mb_below(key, 7, SIZES)]);
+
+        free(text);
+        text = more;
+    }
+    mb_texts_add(list, text, strlen(text));
+    free(text);
+}
+
+static mb_err prepare(const mb_data_request *r, mb_set_writer *w, const mb_progress *p)
+{
+    mb_corpus c = { .text_vocab = r->text_vocab, .codes = CODES };
+    mb_err err;
+
+    for (int s = 0; s < MB_SPLITS; s++) {
+        struct mb_corpus_split *split = &c.split[s];
+
+        split->image = mb_alloc((size_t)items[s] * MB_IMAGE_PIXELS);
+        for (int i = 0; i < items[s]; i++) {
+            make_pair(mb_key(SEED, "procedural pair", (uint64_t)s, (uint64_t)i),
+                      split->image + i * MB_IMAGE_PIXELS, &split->caption);
+            make_text(mb_key(SEED, "procedural text", (uint64_t)s, (uint64_t)i), &split->text);
+        }
+    }
+    mb_set_parameter(w, "text_vocab", json_integer(r->text_vocab));
+    mb_set_parameter(w, "image_codes", json_integer(CODES));
+    mb_set_parameter(w, "seed", json_integer(SEED));
+    err = mb_corpus_write(&c, w, p);
+    mb_corpus_free(&c);
+    return err;
+}
+
+const mb_source mb_procedural = {
+    .name = "procedural",
+    .about = "shapes in shades of grey with captions, and sentences; made up, no download",
+    .version = 1,
+    .text_vocab = 320,
+    .identify = mb_identify_by_vocab,
+    .prepare = prepare,
+};

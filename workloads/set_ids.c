@@ -1,0 +1,69 @@
+#include "workloads/set.h"
+
+enum mb_id_kind mb_id_kind(const mb_ids *ids, int64_t id)
+{
+    if (id < 0 || id >= ids->vocab)
+        return MB_ID_BAD;
+    if (id == ids->bos)
+        return MB_ID_BOS;
+    if (id == ids->eos)
+        return MB_ID_EOS;
+    if (id == ids->boi)
+        return MB_ID_BOI;
+    if (id == ids->eoi)
+        return MB_ID_EOI;
+    if (id >= ids->image[0] && id < ids->image[1])
+        return MB_ID_IMAGE;
+    return id >= ids->text[0] && id < ids->text[1] ? MB_ID_TEXT : MB_ID_BAD;
+}
+
+mb_ids mb_ids_make(int text, int images, int tokens_per_image)
+{
+    int first = text + images;
+
+    return (mb_ids){ .vocab = first + 4,
+                     .text = { 0, text },
+                     .image = { text, first },
+                     .bos = first,
+                     .eos = first + 1,
+                     .boi = first + 2,
+                     .eoi = first + 3,
+                     .tokens_per_image = tokens_per_image };
+}
+
+static mb_err check_range(const char *name, const int range[2], int vocab)
+{
+    if (range[0] < 0 || range[0] > range[1] || range[1] > vocab)
+        return mb_fail(MB_EINVAL, "%s [%d, %d] is not a range of ids within [0, %d]", name,
+                       range[0], range[1], vocab);
+    return MB_OK;
+}
+
+mb_err mb_ids_check(const mb_ids *ids)
+{
+    static const char *const name[] = { "bos", "eos", "boi", "eoi" };
+    const int single[] = { ids->bos, ids->eos, ids->boi, ids->eoi };
+
+    if (ids->vocab < 1 || ids->vocab > 1 << 24)
+        return mb_fail(MB_EINVAL, "vocab %d is not within 1 .. %d", ids->vocab, 1 << 24);
+    MB_TRY(check_range("text", ids->text, ids->vocab));
+    MB_TRY(check_range("image", ids->image, ids->vocab));
+    if (ids->text[0] < ids->image[1] && ids->image[0] < ids->text[1])
+        return mb_fail(MB_EINVAL, "the ranges of text and image ids overlap");
+    for (int i = 0; i < 4; i++) {
+        if (single[i] < -1 || single[i] >= ids->vocab)
+            return mb_fail(MB_EINVAL, "%s %d is not below vocab %d", name[i], single[i],
+                           ids->vocab);
+        for (int j = 0; j < i; j++) {
+            if (single[i] >= 0 && single[i] == single[j])
+                return mb_fail(MB_EINVAL, "%s and %s are both %d", name[j], name[i], single[i]);
+        }
+    }
+    if (ids->image[0] < ids->image[1] && (ids->boi < 0 || ids->eoi < 0))
+        return mb_fail(MB_EINVAL, "image ids need boi and eoi");
+    if (ids->bos < 0 && ids->eos < 0)
+        return mb_fail(MB_EINVAL, "documents need bos, eos or both");
+    if (ids->tokens_per_image < 0)
+        return mb_fail(MB_EINVAL, "tokens_per_image %d is negative", ids->tokens_per_image);
+    return MB_OK;
+}

@@ -1,0 +1,31 @@
+/* Data sources: what knows how to make a prepared set. Private to workloads/.
+
+   A new source is one file that defines an mb_source, one declaration here and one line in the
+   table of prepare.c. */
+#ifndef MB_WORKLOADS_SOURCE_H
+#define MB_WORKLOADS_SOURCE_H
+
+#include "workloads/set.h"
+
+typedef struct mb_progress {
+    mb_data_progress *call; /* or NULL */
+    void *user;
+} mb_progress;
+
+void mb_progress_tell(const mb_progress *p, const char *what, double fraction);
+
+typedef struct mb_source {
+    const char *name, *about;
+    int version;    /* part of the folder's name: raise it whenever the result changes */
+    int text_vocab; /* where the request has 0; 0: the source has no tokenizer of its own */
+    /* What tells sets of this source apart, as a part of a folder name; caller frees. */
+    mb_err (*identify)(const mb_data_request *r, char **out);
+    mb_err (*prepare)(const mb_data_request *r, mb_set_writer *w, const mb_progress *p);
+} mb_source;
+
+extern const mb_source mb_fashion, mb_procedural, mb_shards;
+
+/* For sources with a tokenizer of their own: "bpe2048", text_vocab being in range. */
+mb_err mb_identify_by_vocab(const mb_data_request *r, char **out);
+
+#endif
