@@ -250,17 +250,27 @@ mb_settings *mb_settings_new(void)
     return s;
 }
 
+static void free_places(char **place)
+{
+    int k;
+
+    for (k = 0; k < MB_SETTINGS_MAX; k++)
+        free(place[k]);
+}
+
+/* Forgets all but the first N architectures. */
+static void keep_archs(mb_settings *s, int n)
+{
+    while (s->archs > n)
+        free_places(s->arch[--s->archs].place);
+}
+
 void mb_settings_free(mb_settings *s)
 {
-    int i, k;
-
     if (!s)
         return;
-    for (k = 0; k < MB_SETTINGS_MAX; k++) {
-        free(s->place[k]);
-        for (i = 0; i < s->archs; i++)
-            free(s->arch[i].place[k]);
-    }
+    keep_archs(s, 0);
+    free_places(s->place);
     free(s);
 }
 
@@ -301,6 +311,29 @@ mb_err mb_settings_arch(mb_settings *s, const char *place, const char *name, mb_
     a->score = arch->score;
     *out = a;
     return MB_OK;
+}
+
+mb_err mb_settings_select(mb_settings *s, const char *place, const char *names)
+{
+    char *copy = mb_format("%s", names), *rest = copy, *name;
+    mb_arch_settings *a, swap;
+    mb_err err = MB_OK;
+    int n = 0;
+
+    while (!err && (name = strsep(&rest, ","))) {
+        err = mb_settings_arch(s, place, name, &a);
+        if (!err && a < &s->arch[n])
+            err = mb_fail(MB_EINVAL, "%s: arch '%s' is there twice", place, name);
+        if (!err) {
+            swap = s->arch[n];
+            s->arch[n++] = *a;
+            *a = swap;
+        }
+    }
+    if (!err)
+        keep_archs(s, n);
+    free(copy);
+    return err;
 }
 
 /* "arch" of "arch switch", and what follows it. */

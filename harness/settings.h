@@ -93,6 +93,8 @@ mb_err mb_settings_override(mb_settings *s, const char *text);
 /* Adds the architecture NAME with its defaults unless it is there; *out points into s. */
 mb_err mb_settings_arch(mb_settings *s, const char *place, const char *name,
                         mb_arch_settings **out);
+/* "dense,mot" as -a takes it: these architectures in this order and no others. */
+mb_err mb_settings_select(mb_settings *s, const char *place, const char *names);
 /* "1,2,3" as -s takes it. */
 mb_err mb_settings_seeds(mb_settings *s, const char *place, const char *list);
 /* Reads a workload file; the workload is named after it. */
