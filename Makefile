@@ -30,9 +30,9 @@ ALL_H   := $(foreach d,$(FOLDERS) tests,$(wildcard $d/*.h))
 TEXTS   := $(wildcard results/*.sql plots/*.sql plots/*.gp)
 obj      = $(patsubst %.c,$B/%.o,$1)
 
-.DELETE_ON_ERROR:
 .PHONY: all deps test-deps demo test bench golden layers format format-check analyse config help clean
 all: $B/motbench
+.DELETE_ON_ERROR:
 $B/motbench: $(call obj,harness/main.c) $B/libmotbench.a
 	$(CC) $(OWN) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 $B/libmotbench.a: $(call obj,$(SOURCES))
@@ -46,6 +46,9 @@ $B/%.inc: %
 	@mkdir -p $(@D)
 	sed -e 's/[\\"]/\\&/g' -e 's/.*/"&\\n"/' $< > $@
 .SECONDARY: $(TEXTS:%=$B/%.inc)
+$B/%.o: %.c | deps $(TEXTS:%=$B/%.inc)
+	@mkdir -p $(@D)
+	$(CC) $(OWN) $(CFLAGS) -c -o $@ $<
 # What a run's build is traced back to; remade when it has changed.
 $B/harness/build.h: FORCE
 	@mkdir -p $(@D)
@@ -55,9 +58,6 @@ $B/harness/build.h: FORCE
 	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 FORCE:
 $B/harness/facts.o $B/harness/main.o: $B/harness/build.h
-$B/%.o: %.c | deps $(TEXTS:%=$B/%.inc)
-	@mkdir -p $(@D)
-	$(CC) $(OWN) $(CFLAGS) -c -o $@ $<
 -include $(patsubst %.c,$B/%.d,$(ALL_C))
 
 # What is missing is installed as root or through sudo; else the one command is printed.

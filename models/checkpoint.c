@@ -6,6 +6,8 @@
 #include "models/block.h"
 #include "models/safetensors.h"
 
+#include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -74,8 +76,9 @@ mb_err mb_checkpoint_save_state(const char *path, mb_model *m, int64_t step,
     return err;
 }
 
+/* Copies tensor COPY of P from the file; with COMMIT false only checks that it is the model's. */
 static mb_err load_one(const char *path, const mb_safetensors *s, mb_model *m, const mb_param *p,
-                       int copy)
+                       int copy, bool commit)
 {
     mb_st_tensor want = describe(m, p, copy);
     const mb_st_tensor *have = mb_safetensors_find(s, want.name);
@@ -91,32 +94,39 @@ static mb_err load_one(const char *path, const mb_safetensors *s, mb_model *m, c
         err = mb_fail(MB_ECORRUPT,
                       "%s: tensor '%s' has %zu bytes in %d dimensions: expected %zu bytes in %d",
                       path, want.name, have->size, have->rank, want.size, want.rank);
-    else
+    else if (commit)
         memcpy(copy_of(m, p, copy), have->data, want.size);
     free((char *)want.name);
     return err;
 }
 
+static mb_err parse_step(const char *path, const mb_safetensors *s, int64_t *step)
+{
+    const char *text = mb_safetensors_metadata(s, "step");
+    char *end = NULL;
+
+    errno = 0;
+    *step = text ? strtoll(text, &end, 10) : -1;
+    if (!text || end == text || *end || errno || *step < 0)
+        return mb_fail(MB_ECORRUPT, "%s: metadata 'step' is '%.100s': expected a number", path,
+                       text ? text : "missing");
+    return MB_OK;
+}
+
+/* Checks everything before it copies anything: a refused file leaves the model as it was. */
 static mb_err load(const char *path, mb_model *m, int copies, int64_t *step)
 {
     mb_safetensors *s;
     size_t n = m->n_params * (size_t)copies;
     mb_err err = mb_safetensors_open(path, &s);
-    const char *text;
-    char *end;
 
     if (!err && mb_safetensors_count(s) != n)
         err = mb_fail(MB_ECORRUPT, "%s: %zu tensors: expected the model's %zu", path,
                       mb_safetensors_count(s), n);
-    for (size_t i = 0; !err && i < n; i++)
-        err = load_one(path, s, m, &m->params[i % m->n_params], (int)(i / m->n_params));
-    if (!err && step) {
-        text = mb_safetensors_metadata(s, "step");
-        *step = text ? strtoll(text, &end, 10) : -1;
-        if (!text || *end || *step < 0)
-            err = mb_fail(MB_ECORRUPT, "%s: metadata 'step' is '%s': expected a number", path,
-                          text ? text : "missing");
-    }
+    if (!err && step)
+        err = parse_step(path, s, step);
+    for (size_t i = 0; !err && i < 2 * n; i++)
+        err = load_one(path, s, m, &m->params[i % m->n_params], (int)(i % n / m->n_params), i >= n);
     mb_safetensors_close(s);
     return err;
 }

@@ -125,3 +125,48 @@ Test(ref, an_empty_group_leaves_the_gradient_of_its_slice_alone)
     free(dw);
     mb_ctx_close(c);
 }
+
+static mb_tensor *parameter(mb_ctx *c, const char *name, int64_t slices, int64_t rows, float *data,
+                            float *grad)
+{
+    mb_tensor *w = mb_wrap(c, name, rows, D, data);
+
+    w->slices = slices;
+    w->wants = w->parameter = true;
+    w->grad = grad;
+    return w;
+}
+
+/* Executed FLOPs of the front's formulas against the loops, forward and backward, with an empty
+   group, two sequences of several documents and rows without a target. */
+Test(ref, the_ledger_says_what_the_loops_counted)
+{
+    enum { ROWS = 2 * T };
+    mb_ctx *c = test_open("ref");
+    const mb_route *r = test_route(c, TEST_SORTED, ROWS, 3);
+    const mb_span *s = test_span(c, 2, T, TEST_DOCUMENTS | TEST_PERMUTED);
+    int32_t *target = test_below(c, "target", ROWS, V);
+    float *x = test_normal("x", ROWS * D), loss[ROWS];
+    float *w = test_normal("w", 9 * D * D), *dw = test_normal("dw", 9 * D * D);
+    float *head = test_normal("head", V * D), *dhead = test_normal("dhead", V * D);
+    mb_tensor *xt = mb_wrap(c, "x", ROWS, D, x), *h;
+    mb_cost cost;
+
+    for (int i = 0; i < ROWS; i += 3)
+        target[i] = -1;
+    mb_ctx_record(c, true);
+    xt->wants = true;
+    h = mb_gemm(c, xt, parameter(c, "w", 3, 3 * D, w, dw), r);
+    h = mb_attend(c, h, s, HEADS);
+    mb_classify(c, h, parameter(c, "head", 1, V, head, dhead), target, 1, 0, loss);
+    mb_backward(c);
+    cost = mb_ledger_total(mb_ctx_ledger(c));
+    cr_expect_eq(cost.executed - cost.model, 2 * D * s->pairs, "the scores, computed again");
+    cr_expect_eq(cost.executed, mb_ctx_counted(c));
+    free(x);
+    free(w);
+    free(dw);
+    free(head);
+    free(dhead);
+    mb_ctx_close(c);
+}

@@ -1,8 +1,10 @@
 #!/usr/bin/python3
 """Golden values: the models of motbench written a second time, in PyTorch, on tiny cases.
 
-Run without arguments; writes one CASE.safetensors beside this file per row of CASES. README.md says
-what is in them. Computed in float64 and stored as float32. A case is drawn again, from the next
+    generate.py [FOLDER]
+
+writes one CASE.safetensors per row of CASES into FOLDER, or beside this file. README.md says what is
+in them. Computed in float64 and stored as float32. A case is drawn again, from the next
 seed, until every decision of its routers has a margin and PyTorch's own float32 run agrees with the
 float64 one: what differs from a stored value is then an error and not the rounding of one.
 
@@ -14,6 +16,7 @@ import json
 import math
 import pathlib
 import struct
+import sys
 
 import numpy as np
 import torch
@@ -425,7 +428,8 @@ def main():
     if not torch.__version__.startswith(TORCH):
         raise SystemExit(f"torch {torch.__version__} found, expected {TORCH}: see README.md")
     torch.set_num_threads(1)
-    folder = pathlib.Path(__file__).resolve().parent
+    folder = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else __file__)
+    folder = folder if folder.is_dir() else folder.resolve().parent
     total = sum(make_case(folder, name, settings) for name, settings in CASES.items())
     print(f"{len(CASES)} cases, {total} bytes")
 

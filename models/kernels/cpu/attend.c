@@ -246,6 +246,23 @@ static void attend_bwd_task(workspace *w, const attention *a)
     unpack(w->dv, column + 2 * d, 1, w, a);
 }
 
+/* FLOPs of PRODUCTS products over all pairs of a query and a key of its block. */
+static uint64_t issued(const attention *a, uint64_t products)
+{
+    int64_t pairs = 0;
+    workspace w;
+
+    for (int64_t b = 0; b < a->span->batch; b++) {
+        enter(&w, a, b * a->heads);
+        for (int64_t begin = 0; begin < a->span->len; begin += QUERIES) {
+            block k = block_at(&w, begin, a->span->len);
+
+            pairs += k.n * k.keys;
+        }
+    }
+    return products * 2 * (uint64_t)(a->d * pairs);
+}
+
 /* Tasks are independent, so who takes which does not matter to the result. */
 static void each_task(mb_ctx *c, const attention *a, void (*work)(workspace *, const attention *))
 {
@@ -271,6 +288,7 @@ void cpu_attend(mb_ctx *c, float *y, float *lse, const float *x, const mb_span *
 {
     attention a = { .span = s, .x = x, .y = y, .lse = lse, .d = d, .e = d / heads, .heads = heads };
 
+    c->executed = issued(&a, 2);
     each_task(c, &a, attend_task);
 }
 
@@ -288,5 +306,6 @@ void cpu_attend_bwd(mb_ctx *c, float *dx, const float *dy, const float *y, const
                     .heads = heads,
                     .add = add };
 
+    c->executed = issued(&a, 5);
     each_task(c, &a, attend_bwd_task);
 }

@@ -52,8 +52,7 @@ int64_t slices_in(const uint8_t *slice, int64_t t)
     return last + 1;
 }
 
-void add_partials(mb_ctx *c, float *total, const float *partial, int64_t blocks, int64_t stride,
-                  int64_t n)
+void add_partials(float *total, const float *partial, int64_t blocks, int64_t stride, int64_t n)
 {
     for (int64_t b = 0; b < blocks; b++) {
 #pragma omp simd

@@ -52,8 +52,24 @@ static inline int64_t block_end(int64_t block, int64_t rows)
 int64_t slices_in(const uint8_t *slice, int64_t t);
 
 /* total[j] += sum over blocks b, in order, of partial[b * stride + j], j < n. */
-void add_partials(mb_ctx *c, float *total, const float *partial, int64_t blocks, int64_t stride,
-                  int64_t n);
+void add_partials(float *total, const float *partial, int64_t blocks, int64_t stride, int64_t n);
+
+/* A route without an index sends row i of x to routed row i. */
+static inline int64_t token_of(const mb_route *r, int64_t row)
+{
+    return r->token ? r->token[row] : row;
+}
+
+/* The routed rows of token t: routed_row(k) for first_of(t) <= k < first_of(t + 1). */
+static inline int64_t first_of(const mb_route *r, int64_t t)
+{
+    return r->token ? r->first[t] : t;
+}
+
+static inline int64_t routed_row(const mb_route *r, int64_t k)
+{
+    return r->token ? r->row[k] : k;
+}
 
 /* C (M, N) = alpha op(A) op(B) + beta C, row-major, leading dimensions in elements; op is 'N' or
    'T'. THREADS: how many to use; 1 inside a parallel region. */

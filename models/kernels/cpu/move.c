@@ -36,7 +36,7 @@ void cpu_gather(mb_ctx *c, float *y, const float *x, const mb_route *r, int64_t 
 {
 #pragma omp parallel for num_threads(c->threads)
     for (int64_t i = 0; i < r->rows; i++)
-        memcpy(y + i * d, x + r->token[i] * d, (size_t)d * sizeof *y);
+        memcpy(y + i * d, x + token_of(r, i) * d, (size_t)d * sizeof *y);
 }
 
 void cpu_gather_bwd(mb_ctx *c, float *dx, const float *dy, const mb_route *r, int64_t d, bool add)
@@ -47,8 +47,8 @@ void cpu_gather_bwd(mb_ctx *c, float *dx, const float *dy, const mb_route *r, in
 
         if (!add)
             memset(to, 0, (size_t)d * sizeof *to);
-        for (int32_t k = r->first[t]; k < r->first[t + 1]; k++) {
-            const float *from = dy + r->row[k] * d;
+        for (int64_t k = first_of(r, t); k < first_of(r, t + 1); k++) {
+            const float *from = dy + routed_row(r, k) * d;
 
 #pragma omp simd
             for (int64_t j = 0; j < d; j++)

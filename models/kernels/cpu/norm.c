@@ -53,23 +53,8 @@ void cpu_norm_bwd(mb_ctx *c, float *dx, float *dw, const float *dy, const float 
             rms_bwd(dx + i * d, part + at, 1, dy + i * d, x + i * d, w + at, rstd[i], d, add);
         }
     }
-    add_partials(c, dw, partial, blocks, stride, size);
-}
-
-/* The routed rows of token t are rows_begin .. rows_end-1 through row_at(). */
-static int64_t rows_begin(const mb_route *r, int64_t t)
-{
-    return r->token ? r->first[t] : t;
-}
-
-static int64_t rows_end(const mb_route *r, int64_t t)
-{
-    return r->token ? r->first[t + 1] : t + 1;
-}
-
-static int64_t row_at(const mb_route *r, int64_t k)
-{
-    return r->token ? r->row[k] : k;
+    if (dw)
+        add_partials(dw, partial, blocks, stride, size);
 }
 
 static float gate_of(const mb_route *r, int64_t row)
@@ -80,8 +65,8 @@ static float gate_of(const mb_route *r, int64_t row)
 static void combine_row(float *y, float *rstd, const float *rows, const float *w, float eps,
                         const mb_route *r, int64_t t, int64_t d)
 {
-    for (int64_t k = rows_begin(r, t); k < rows_end(r, t); k++) {
-        int64_t i = row_at(r, k);
+    for (int64_t k = first_of(r, t); k < first_of(r, t + 1); k++) {
+        int64_t i = routed_row(r, k);
         const float *v = rows + i * d;
         float g = gate_of(r, i);
 
@@ -136,7 +121,7 @@ void cpu_combine_bwd(mb_ctx *c, float *drows, float *dgate, float *dw, const flo
 
         memset(part, 0, (size_t)size * sizeof *part);
         for (int64_t i = b * ROW_BLOCK; i < block_end(b, r->rows); i++) {
-            int64_t t = r->token ? r->token[i] : i, at = slice ? slice[t] * d : 0;
+            int64_t t = token_of(r, i), at = slice ? slice[t] * d : 0;
             const float *up = dy + t * d, *row = rows + i * d;
             float g = gate_of(r, i);
             float sum = w ? rms_bwd(drows + i * d, part + at, g, up, row, w + at, rstd[i], d, add)
@@ -147,5 +132,5 @@ void cpu_combine_bwd(mb_ctx *c, float *drows, float *dgate, float *dw, const flo
         }
     }
     if (dw)
-        add_partials(c, dw, partial, blocks, stride, size);
+        add_partials(dw, partial, blocks, stride, size);
 }

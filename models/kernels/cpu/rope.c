@@ -154,8 +154,8 @@ void cpu_rope_bwd(mb_ctx *c, float *dx, float *dqw, float *dkw, const float *dy,
                          at);
         }
     }
-    if (qw) {
-        add_partials(c, dqw, partial, blocks, stride, size);
-        add_partials(c, dkw, partial + size, blocks, stride, size);
-    }
+    if (dqw)
+        add_partials(dqw, partial, blocks, stride, size);
+    if (dkw)
+        add_partials(dkw, partial + size, blocks, stride, size);
 }

@@ -38,11 +38,12 @@ static inline void ref_axpy(mb_ctx *c, double *sum, double a, const float *x, in
         sum[i] += a * x[i];
 }
 
-/* Rounds a result once, at its end: y = v, or y += v. */
+/* Rounds a result once, at its end: y = v, or y += v. The sum is of floats, so that a contribution
+   is the same whether it comes straight or through a buffer (a gather, say). */
 static inline void ref_put(float *y, const double *v, int64_t n, bool add)
 {
     for (int64_t i = 0; i < n; i++)
-        y[i] = (float)(add ? y[i] + v[i] : v[i]);
+        y[i] = add ? y[i] + (float)v[i] : (float)v[i];
 }
 
 static inline double ref_sigmoid(double a)

@@ -1,0 +1,150 @@
+#include "tests/tiny.h"
+
+#include "base/file.h"
+#include "base/random.h"
+
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+mb_model_config tiny_config(const mb_arch *arch)
+{
+    return (mb_model_config){ .vocab = 32,
+                              .modalities = 2,
+                              .width = 8,
+                              .layers = 2,
+                              .heads = 2,
+                              .ffn_width = 7,
+                              .qk_norm = true,
+                              .norm_eps = 1e-5f,
+                              .rope_base = 10000,
+                              .experts = 4,
+                              .capacity = arch->capacity,
+                              .balance = arch->balance,
+                              .score = arch->score,
+                              .batch = 2,
+                              .len = 12 };
+}
+
+mb_optimizer_config tiny_optimizer(float lr)
+{
+    return (mb_optimizer_config){ .lr = lr, .beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f };
+}
+
+mb_ctx *tiny_ctx(const char *backend)
+{
+    mb_ctx *c;
+
+    cr_assert_eq(mb_ctx_open(backend, 0, &c), MB_OK, "%s", mb_message());
+    return c;
+}
+
+mb_model *tiny_model(mb_ctx *c, const mb_arch *arch, const mb_model_config *config, uint64_t seed)
+{
+    mb_model *m;
+
+    cr_assert_eq(mb_model_open(c, arch, config, seed, &m), MB_OK, "%s: %s", arch->name,
+                 mb_message());
+    return m;
+}
+
+void tiny_spread(mb_model *m)
+{
+    size_t n;
+    mb_param *p = mb_model_params(m, &n);
+
+    for (size_t i = 0; i < n; i++) {
+        uint64_t key = mb_key(1, p[i].t.name, 0, 0);
+        float *x = mb_f32(&p[i].t);
+
+        for (int64_t j = 0; j < mb_count(&p[i].t); j++)
+            if (p[i].kind == MB_EMBEDDING)
+                x[j] *= 25;
+            else if (strstr(p[i].t.name, ".router"))
+                x[j] *= 8;
+            else if (p[i].kind == MB_NORM_WEIGHT)
+                x[j] += 0.2f * (float)mb_normal(key, (uint64_t)j);
+    }
+}
+
+static void fill_sequence(mb_batch *b, int64_t start, uint64_t key)
+{
+    const int64_t ends[] = { b->len / 3 - 1, 3 * b->len / 4, b->len };
+    int64_t first = 0;
+
+    for (int d = 0; d < 3; first = ends[d++])
+        for (int64_t p = first; p < ends[d]; p++) {
+            int64_t i = start + p;
+            bool last = p == ends[d] - 1 || mb_uniform(key, (uint64_t)p) < 0.1;
+
+            b->position[i] = (int32_t)(p - first);
+            b->lo[i] = (int32_t)first;
+            b->hi[i] = (int32_t)p;
+            b->target[i] = last ? -1 : b->token[i + 1];
+            b->target_modality[i] = b->modality[last ? i : i + 1];
+        }
+}
+
+mb_batch tiny_batch(const mb_model_config *config, uint64_t seed, double images)
+{
+    int64_t n = config->batch * config->len;
+    int32_t *ints = mb_zalloc((size_t)(5 * n), sizeof *ints);
+    uint8_t *bytes = mb_zalloc((size_t)(2 * n), 1);
+    mb_batch b = { .batch = config->batch,
+                   .len = config->len,
+                   .token = ints,
+                   .target = ints + n,
+                   .position = ints + 2 * n,
+                   .lo = ints + 3 * n,
+                   .hi = ints + 4 * n,
+                   .modality = bytes,
+                   .target_modality = bytes + n };
+    uint64_t half = (uint64_t)config->vocab / 2;
+
+    for (int64_t i = 0; i < n; i++) {
+        bool image = mb_uniform(mb_key(seed, "images", 0, 0), (uint64_t)i) < images;
+
+        b.modality[i] = image ? MB_IMAGE : MB_TEXT;
+        b.token[i] = (int32_t)(mb_below(mb_key(seed, "tokens", 0, 0), (uint64_t)i, half) +
+                               (image ? half : 0));
+    }
+    for (int64_t s = 0; s < b.batch; s++)
+        fill_sequence(&b, s * b.len, mb_key(seed, "no target", (uint64_t)s, 0));
+    return b;
+}
+
+void tiny_free(mb_batch *b)
+{
+    free(b->token);
+    free(b->modality);
+}
+
+void tiny_change(mb_batch *b, const mb_model_config *config, int64_t i)
+{
+    b->token[i] = (b->token[i] + config->vocab / 2) % config->vocab;
+    b->modality[i] = b->modality[i] == MB_TEXT ? MB_IMAGE : MB_TEXT;
+}
+
+float *tiny_logits(mb_model *m, const mb_batch *b)
+{
+    int64_t n = b->batch * b->len * mb_model_settings(m)->vocab;
+    float *logits = mb_alloc((size_t)n * sizeof *logits);
+
+    cr_assert_eq(mb_model_logits(m, b, logits), MB_OK, "%s", mb_message());
+    return logits;
+}
+
+float *tiny_copy(mb_model *m, int what, int64_t *count)
+{
+    float *all = mb_alloc(mb_model_params_total(m) * sizeof *all);
+    size_t n;
+    mb_param *p = mb_model_params(m, &n);
+
+    *count = 0;
+    for (size_t i = 0; i < n; i++) {
+        memcpy(all + *count, what ? p[i].t.grad : mb_f32(&p[i].t),
+               (size_t)mb_count(&p[i].t) * sizeof *all);
+        *count += mb_count(&p[i].t);
+    }
+    return all;
+}

@@ -1,0 +1,36 @@
+/* Tiny models and batches for tests of whole models. */
+#ifndef MB_TESTS_TINY_H
+#define MB_TESTS_TINY_H
+
+#include "models/model.h"
+
+/* Two layers of width 8, vocabulary 32, two modalities, batches of 2 x 12. */
+mb_model_config tiny_config(const mb_arch *arch);
+
+/* AdamW without clipping and decay. */
+mb_optimizer_config tiny_optimizer(float lr);
+
+mb_ctx *tiny_ctx(const char *backend);
+
+/* A model whose parameters are drawn from SEED; asserts that it opens. */
+mb_model *tiny_model(mb_ctx *c, const mb_arch *arch, const mb_model_config *config, uint64_t seed);
+
+/* Moves embeddings to deviation 0.5, norm weights off 1 and routers to clear decisions, so that no
+   gradient is small and no small step changes a route. */
+void tiny_spread(mb_model *m);
+
+/* B sequences of L tokens in three packed documents each; a token is an image token with
+   probability IMAGES, and then from the upper half of the vocabulary. The caller frees it. */
+mb_batch tiny_batch(const mb_model_config *config, uint64_t seed, double images);
+void tiny_free(mb_batch *b);
+
+/* Puts another token, of the other modality if there are two, at position I (of B L). */
+void tiny_change(mb_batch *b, const mb_model_config *config, int64_t i);
+
+/* Logits (B, L, V) that the caller frees. */
+float *tiny_logits(mb_model *m, const mb_batch *b);
+
+/* All parameters (what = 0) or gradients (1), in documented order; the caller frees. */
+float *tiny_copy(mb_model *m, int what, int64_t *count);
+
+#endif
