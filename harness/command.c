@@ -89,17 +89,16 @@ mb_err mb_command_table(int argc, char **argv)
 {
     static const struct argp_option options[] = { WORKLOAD_OPTION, { 0 } };
     static const struct argp argp = {
-        options, parse, "NAME", "Prints the table NAME (motbench list tables).", db_and_format,
-        NULL,    NULL,
+        options,       parse, "NAME", "Prints the table NAME (motbench list tables).",
+        db_and_format, NULL,  NULL,
     };
     words w = { .shared = 2, .wanted = "the name of a table" };
 
     argp_parse(&argp, argc, argv, 0, NULL, &w);
-    return mb_verb_table(&(mb_table_options){ .db = w.common.db,
-                                              .name = w.word,
-                                              .workload = w.workload,
-                                              .format = w.common.format },
-                         stdout);
+    return mb_verb_table(
+        &(mb_table_options){
+            .db = w.common.db, .name = w.word, .workload = w.workload, .format = w.common.format },
+        stdout);
 }
 
 mb_err mb_command_plot(int argc, char **argv)
@@ -110,17 +109,16 @@ mb_err mb_command_plot(int argc, char **argv)
         { 0 },
     };
     static const struct argp argp = {
-        options, parse, "NAME", "Draws the figure NAME (motbench list plots).", db_alone,
-        NULL,    NULL,
+        options,  parse, "NAME", "Draws the figure NAME (motbench list plots).",
+        db_alone, NULL,  NULL,
     };
     words w = { .shared = 1, .wanted = "the name of a figure" };
 
     argp_parse(&argp, argc, argv, 0, NULL, &w);
-    return mb_verb_plot(&(mb_plot_options){ .db = w.common.db,
-                                            .name = w.word,
-                                            .workload = w.workload,
-                                            .output = w.output },
-                        stdout);
+    return mb_verb_plot(
+        &(mb_plot_options){
+            .db = w.common.db, .name = w.word, .workload = w.workload, .output = w.output },
+        stdout);
 }
 
 mb_err mb_command_db(int argc, char **argv)
@@ -130,17 +128,12 @@ mb_err mb_command_db(int argc, char **argv)
         { 0 },
     };
     static const struct argp argp = {
-        options,
-        parse,
-        "check|export",
-        "Checks the database, or writes every view as a CSV file.",
-        db_alone,
-        NULL,
-        NULL,
+        options,  parse, "check|export", "Checks the database, or writes every view as a CSV file.",
+        db_alone, NULL,  NULL,
     };
     words w = { .shared = 1, .wanted = "check or export", .output = "export" };
 
     argp_parse(&argp, argc, argv, 0, NULL, &w);
-    return mb_verb_db(
-        &(mb_db_options){ .db = w.common.db, .action = w.word, .folder = w.output }, stdout);
+    return mb_verb_db(&(mb_db_options){ .db = w.common.db, .action = w.word, .folder = w.output },
+                      stdout);
 }

@@ -140,7 +140,8 @@ static mb_err list(const data_options *o)
 mb_err mb_command_data(int argc, char **argv)
 {
     static const struct argp_option options[] = {
-        { "set", 'S', "section.key=value", 0, "A setting of the set (workload.text_vocab=2048)", 0 },
+        { "set", 'S', "section.key=value", 0, "A setting of the set (workload.text_vocab=2048)",
+          0 },
         { 0 },
     };
     static const struct argp_child children[] = { { &mb_format_argp, 0, NULL, 0 }, { 0 } };

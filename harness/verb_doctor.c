@@ -130,8 +130,9 @@ static void check_database(mb_table *t, const char *path)
     if (!mb_exists(path))
         add(t, "database", true, mb_format("%s: not there yet, motbench run makes it", path));
     else if (mb_store_open(path, false, &s) ||
-             mb_store_query(s, "SELECT count(*), (SELECT user_version FROM pragma_user_version) "
-                               "FROM v_run",
+             mb_store_query(s,
+                            "SELECT count(*), (SELECT user_version FROM pragma_user_version) "
+                            "FROM v_run",
                             NULL, &rows))
         add(t, "database", false, mb_format("%s", mb_message()));
     else

@@ -333,7 +333,7 @@ mb_err mb_command_list(int argc, char **argv)
     static const struct argp_child children[] = { { &mb_db_argp, 0, NULL, 0 },
                                                   { &mb_format_argp, 0, NULL, 0 },
                                                   { 0 } };
-    static const struct argp argp = { options, parse, KINDS, "Prints what there is.",
+    static const struct argp argp = { options,  parse, KINDS, "Prints what there is.",
                                       children, NULL,  NULL };
     list_options o = { .folder = "workloads" };
 

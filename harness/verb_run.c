@@ -1,8 +1,8 @@
 /* motbench run: trains every architecture of some workloads on every seed and keeps all of it. */
 #include "harness/bench.h"
+#include "harness/command.h"
 #include "harness/options.h"
 #include "harness/saved.h"
-#include "harness/command.h"
 #include "models/kernels/op.h"
 
 #include <errno.h>

@@ -75,8 +75,9 @@ static mb_err read_grid(const char *path, const mb_npy *n, int below, const char
         int64_t value = mb_npy_int(n, i);
 
         if (value < 0 || value >= below)
-            return mb_fail(MB_EINVAL, "%s: element (%lld, %lld) is %lld, expected a %s from 0 to %d",
-                           path, (long long)(i / n->shape[1]), (long long)(i % n->shape[1]),
+            return mb_fail(MB_EINVAL,
+                           "%s: element (%lld, %lld) is %lld, expected a %s from 0 to %d", path,
+                           (long long)(i / n->shape[1]), (long long)(i % n->shape[1]),
                            (long long)value, what, below - 1);
         put(s, i, (int)value);
     }
@@ -109,9 +110,9 @@ static mb_err take_tokens(const char *path, const mb_npy *n, scoring *s)
 static mb_err take_modality(const char *path, const mb_npy *n, scoring *s)
 {
     if (n->rank == 2 && (n->shape[0] != s->batch || n->shape[1] != s->len))
-        return mb_fail(MB_EINVAL, "%s: %lld x %lld modalities, expected %lld x %lld as of the tokens",
-                       path, (long long)n->shape[0], (long long)n->shape[1], (long long)s->batch,
-                       (long long)s->len);
+        return mb_fail(
+            MB_EINVAL, "%s: %lld x %lld modalities, expected %lld x %lld as of the tokens", path,
+            (long long)n->shape[0], (long long)n->shape[1], (long long)s->batch, (long long)s->len);
     return read_grid(path, n, s->described.modalities, "modality", put_modality, s);
 }
 
@@ -158,8 +159,8 @@ static mb_err score(const score_options *o, scoring *s)
     shape[2] = s->described.vocab;
     s->logits = malloc((size_t)(shape[0] * shape[1] * shape[2]) * sizeof *s->logits);
     if (!s->logits)
-        return mb_fail(MB_ENOMEM, "no memory for logits of %lld x %lld tokens",
-                       (long long)s->batch, (long long)s->len);
+        return mb_fail(MB_ENOMEM, "no memory for logits of %lld x %lld tokens", (long long)s->batch,
+                       (long long)s->len);
     MB_TRY(mb_model_logits(s->model, &s->input, s->logits));
     return mb_npy_write_f32(o->output, s->logits, 3, shape);
 }
@@ -170,7 +171,8 @@ mb_err mb_command_score(int argc, char **argv)
         { "tokens", TOKENS, "FILE.npy", 0, "Token ids, integers of shape (B, T)", 0 },
         { "modality", MODALITY, "FILE.npy", 0,
           "Modality of every token, (B, T); default: that of its id", 0 },
-        { "output", 'o', "FILE.npy", 0, "Where to write the logits, float32 of shape (B, T, V)", 0 },
+        { "output", 'o', "FILE.npy", 0, "Where to write the logits, float32 of shape (B, T, V)",
+          0 },
         { "backend", BACKEND, "NAME", 0, "cpu (default) or ref", 0 },
         { 0 },
     };
