@@ -12,6 +12,8 @@ OWN    := -std=c11 -I. -I$B -D_GNU_SOURCE -Wall -Wextra -Wshadow -Wvla -Wstrict-
           $(if $(SAN),-fsanitize=address$(comma)undefined -fno-sanitize-recover=all) -MMD -MP
 LDLIBS := -ldnnl -lsqlite3 -linih -ljansson -lcsv -lmd -lhwloc -lz -lm
 
+# As harness/main.c does for itself: tests share the machine with other work.
+export GOMP_SPINCOUNT ?= 1000
 # Leaks and undefined behaviour leave Criterion green unless they abort.
 export ASAN_OPTIONS  := abort_on_error=1:detect_leaks=1
 export UBSAN_OPTIONS := halt_on_error=1:abort_on_error=1:print_stacktrace=1

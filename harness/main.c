@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { EXIT_ERROR = 1, EXIT_INCOMPARABLE = 7, EXIT_USAGE = 64, EXIT_INTERRUPTED = 130 };
 
@@ -70,11 +71,23 @@ static int run_verb(const struct verb *verb, int argc, char **argv)
     return exit_code(err);
 }
 
+/* Threads that spin while they wait collapse when anything else runs: with one more process a core,
+   steps took 5 to 25 times as long, against 2 with short spins; on an idle machine both are equal.
+   OpenMP reads its environment before main(), so the program starts itself once more. */
+static void spin_shortly(char **argv)
+{
+    if (getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY"))
+        return;
+    setenv("GOMP_SPINCOUNT", "1000", 1);
+    execv("/proc/self/exe", argv); /* where that is not possible, it goes on as it is */
+}
+
 int main(int argc, char **argv)
 {
     const char *word = argc > 1 ? argv[1] : "";
     size_t i;
 
+    spin_shortly(argv);
     argp_err_exit_status = EXIT_USAGE;
     signal(SIGXFSZ, SIG_IGN); /* a file too large is an error like a full disk */
     if (!strcmp(word, "--help") || !strcmp(word, "-?") || !strcmp(word, "help")) {
