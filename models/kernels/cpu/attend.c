@@ -6,13 +6,15 @@
 
 #include "models/kernels/cpu/simd.h"
 
+#include <assert.h>
 #include <math.h>
 #include <omp.h>
 #include <string.h>
 
 enum {
     QUERIES = 64, /* of a block: fewer meet fewer masked keys, more make better products */
-    LANES = 16    /* softmax works on whole groups of keys: no remainder for scalar code */
+    LANES = 16    /* softmax works on whole groups of keys: no remainder for scalar code; rows of
+                     scores have room for them, since aligned() rounds up to as many */
 };
 
 typedef struct attention { /* arguments of a call; dx, dy: backward only */
@@ -116,7 +118,8 @@ static block block_at(const workspace *w, int64_t begin, int64_t len)
         low = w->lo[i] < low ? w->lo[i] : low;
         high = w->hi[i] > high ? w->hi[i] : high;
     }
-    return (block){ begin, n, low, high < low ? 0 : high - low + 1 };
+    assert(low <= high && high < len); /* every query sees a key */
+    return (block){ begin, n, low, high - low + 1 };
 }
 
 /* p (n, keys) = q k^T / sqrt(e) */
@@ -135,8 +138,6 @@ static window mask(float *p, const workspace *w, const block *b, int64_t i)
     int64_t first = w->lo[b->begin + i] - b->low, last = w->hi[b->begin + i] - b->low;
     window seen = { first / LANES * LANES, (last + LANES) / LANES * LANES };
 
-    if (last < first)
-        return (window){ 0, 0 };
     for (int64_t j = seen.begin; j < first; j++)
         p[j] = -INFINITY;
     for (int64_t j = last + 1; j < seen.end; j++)

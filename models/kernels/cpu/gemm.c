@@ -1,6 +1,6 @@
 /* Products of routed rows with the weight slices of their groups: one library call per non-empty
-   group. Groups one after another, each on all threads, are as fast as one product of the same
-   size from some 256 rows per group on. */
+   group, one after another, each on all threads. With four groups on two threads that cost 10 %
+   over one product of the same size at 256 rows per group, and nothing from 512 on. */
 #include "models/kernels/cpu/cpu.h"
 
 typedef struct range { /* of rows that share a slice */
