@@ -49,6 +49,15 @@ $B/%.inc: %
 $B/%.o: %.c | deps $(TEXTS:%=$B/%.inc)
 	@mkdir -p $(@D)
 	$(CC) $(OWN) $(CFLAGS) -c -o $@ $<
+# What a run's build is traced back to; remade when it has changed.
+$B/harness/build.h: FORCE
+	@mkdir -p $(@D)
+	@printf '#define MB_COMMIT "%s"\n#define MB_COMPILER "%s"\n#define MB_CFLAGS "%s"\n' \
+	    "$$(git describe --always --dirty --abbrev=12 2>/dev/null || echo unknown)" \
+	    "$$($(CC) --version | head -n 1)" '$(subst ",\",$(CFLAGS))' > $@.new
+	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+FORCE:
+$B/harness/facts.o $B/harness/main.o: $B/harness/build.h
 -include $(patsubst %.c,$B/%.d,$(ALL_C))
 
 # What is missing is installed as root or through sudo; else the one command is printed.

@@ -41,6 +41,16 @@ void mb_table_free(mb_table *t)
     free(t);
 }
 
+static bool for_people(const mb_table_column *c)
+{
+    return c->audience == MB_FOR_ALL || c->audience == MB_FOR_PEOPLE;
+}
+
+static bool for_programs(const mb_table_column *c)
+{
+    return c->audience == MB_FOR_ALL || c->audience == MB_FOR_PROGRAMS;
+}
+
 /* ---- filling ------------------------------------------------------------------------------- */
 
 /* ARRAY of N things of SIZE with room for one more, at least. */
@@ -193,7 +203,7 @@ static char **show_all(const mb_table *t, bool blank_repeats)
     for (size_t i = 0; i < t->cells; i++) {
         const mb_table_column *c = &t->column[i % t->columns];
 
-        if (c->audience != MB_FOR_PROGRAMS)
+        if (for_people(c))
             out[i] = shown(&t->cell[i], c->show);
     }
     for (size_t row = t->cells / t->columns; blank_repeats && row-- > 1;)
@@ -230,7 +240,7 @@ static void print_line(const mb_table *t, char *const *text, const size_t *width
     bool first = true;
 
     for (size_t c = 0; c < t->columns; c++) {
-        if (t->column[c].audience == MB_FOR_PROGRAMS)
+        if (!for_people(&t->column[c]))
             continue;
         fputs(md ? "| " : first ? "" : "  ", out);
         pad(out, text[c], width[c], t->column[c].show != MB_SHOW_TEXT);
@@ -247,7 +257,7 @@ static void print_rule(const mb_table *t, const size_t *width, bool md, FILE *ou
     for (size_t c = 0; c < t->columns; c++) {
         bool right = t->column[c].show != MB_SHOW_TEXT;
 
-        if (t->column[c].audience == MB_FOR_PROGRAMS)
+        if (!for_people(&t->column[c]))
             continue;
         fputs(md ? (right ? "|-" : "|:") : first ? "" : "  ", out);
         for (size_t i = 0; i < width[c]; i++)
@@ -289,7 +299,7 @@ static size_t program_columns(const mb_table *t, size_t *index)
     size_t n = 0;
 
     for (size_t c = 0; c < t->columns; c++)
-        if (t->column[c].audience != MB_FOR_PEOPLE)
+        if (for_programs(&t->column[c]))
             index[n++] = c;
     return n;
 }
@@ -339,11 +349,11 @@ static mb_err print_json(const mb_table *t, FILE *out)
 
         if (i % t->columns == 0)
             bad |= json_array_append_new(rows, json_object());
-        if (c->audience == MB_FOR_PEOPLE)
-            json_decref(value);
-        else
+        if (for_programs(c))
             bad |= json_object_set_new(json_array_get(rows, i / t->columns), c->name,
                                        value ? value : json_null());
+        else
+            json_decref(value);
     }
     for (size_t i = 0; i < t->notes; i++)
         bad |= json_array_append_new(notes, json_string(t->note[i]));

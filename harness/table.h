@@ -21,7 +21,7 @@ enum mb_table_show {
     MB_SHOW_SI,      /* 12.3 M */
     MB_SHOW_SECONDS, /* 83.1 s, 12.4 min, 3.2 h */
 };
-enum mb_table_for { MB_FOR_ALL, MB_FOR_PEOPLE, MB_FOR_PROGRAMS };
+enum mb_table_for { MB_FOR_ALL, MB_FOR_PEOPLE, MB_FOR_PROGRAMS, MB_FOR_NOBODY };
 
 typedef struct mb_table_column {
     const char *name;  /* for programs */

@@ -170,13 +170,15 @@ static void read_found(sqlite3_stmt *st, mb_found_run *out)
     out->pid = sqlite3_column_int64(st, 2);
     snprintf(out->uuid, sizeof out->uuid, "%s", sqlite3_column_text(st, 3));
     snprintf(out->status, sizeof out->status, "%s", sqlite3_column_text(st, 4));
+    out->machine = sqlite3_column_int64(st, 5);
+    out->build = sqlite3_column_int64(st, 6);
 }
 
 mb_err mb_store_find_job(mb_store *s, const char *job, mb_found_run *out)
 {
     static const char sql[] =
         "SELECT r.id, (SELECT coalesce(max(step), 0) FROM step WHERE run = r.id), e.pid, r.uuid, "
-        "e.status FROM run AS r JOIN event AS e ON e.id = "
+        "e.status, r.machine, r.build FROM run AS r JOIN event AS e ON e.id = "
         "(SELECT max(id) FROM event WHERE run = r.id) "
         "WHERE r.job = ?1 ORDER BY r.id DESC LIMIT 1";
     sqlite3_stmt *st = NULL;

@@ -49,6 +49,7 @@ mb_err mb_store_run_event(mb_store *s, int64_t run, const char *status, const ch
 
 typedef struct mb_found_run {
     int64_t run, steps_done, pid; /* pid: of the last event */
+    int64_t machine, build;       /* facts */
     char uuid[40], status[16];
 } mb_found_run;
 

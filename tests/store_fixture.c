@@ -11,7 +11,7 @@ static char folder[64];
 
 static void remove_folder(void)
 {
-    char *command = mb_format("rm -rf '%s'", folder);
+    char *command = mb_format("/bin/rm -rf '%s'", folder);
 
     if (system(command))
         fprintf(stderr, "%s is left behind\n", folder);

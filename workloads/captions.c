@@ -3,6 +3,7 @@
 #include "base/random.h"
 
 #include <assert.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,32 +32,35 @@ static int measure_gradient(const uint8_t *pixel)
     return mean16(sum, count);
 }
 
-/* Means of lines (rows: STEP = SIDE, ALONG = 1) over their foreground; how much each bends away
-   from its neighbours' mean: a shade that grows evenly does not count, stripes do. */
-static int measure_stripes(const uint8_t *pixel, int step, int along)
+/* Means of lines BEGIN .. END across the trunk (rows: STEP = SIDE, ALONG = 1), and how much each
+   bends away from its neighbours' mean: a shade that grows evenly does not count, stripes do.
+   Squared over GRADIENT, since a print bends a little everywhere, while stripes have hardly any
+   other gradient. */
+static int measure_stripes(const uint8_t *pixel, int step, int along, int begin, int end,
+                           int gradient)
 {
-    int mean[SIDE], count[SIDE], bends = 0;
-    int64_t sum = 0;
+    enum { FIRST = 9, LAST = 19, FEWEST = 6 };
+    int mean[SIDE], count[SIDE], bends = 0, sum = 0;
 
-    for (int line = 0; line < SIDE; line++) {
-        int total = 0;
-
-        count[line] = 0;
-        for (int i = 0; i < SIDE; i++) {
+    for (int line = begin; line < end; line++) {
+        mean[line] = count[line] = 0;
+        for (int i = FIRST; i < LAST; i++) {
             int value = pixel[line * step + i * along];
 
-            total += value > FOREGROUND ? value : 0;
+            mean[line] += value > FOREGROUND ? value : 0;
             count[line] += value > FOREGROUND;
         }
-        mean[line] = count[line] ? 16 * total / count[line] : 0;
+        mean[line] = mean16(mean[line], count[line]);
     }
-    for (int line = 1; line + 1 < SIDE; line++) {
-        if (count[line - 1] >= 4 && count[line] >= 4 && count[line + 1] >= 4) {
+    for (int line = begin + 1; line + 1 < end; line++) {
+        if (count[line - 1] >= 8 && count[line] >= 8 && count[line + 1] >= 8) {
             sum += abs(2 * mean[line] - mean[line - 1] - mean[line + 1]) / 2;
             bends++;
         }
     }
-    return bends ? (int)(sum / bends) : 0;
+    if (bends < FEWEST)
+        return 0;
+    return (sum / bends) * (sum / bends) / (gradient + 16);
 }
 
 mb_look mb_look_measure(const uint8_t *pixel)
@@ -70,8 +74,8 @@ mb_look mb_look_measure(const uint8_t *pixel)
     }
     look.tone = mean16(sum, look.area) / 16;
     look.gradient = measure_gradient(pixel);
-    look.row = measure_stripes(pixel, SIDE, 1);
-    look.column = measure_stripes(pixel, 1, SIDE);
+    look.row = measure_stripes(pixel, SIDE, 1, 5, 24, look.gradient);
+    look.column = measure_stripes(pixel, 1, SIDE, 8, 20, look.gradient);
     return look;
 }
 
@@ -91,44 +95,60 @@ static int quantile(int *value, size_t n, size_t percent)
     return value[n * percent / 100];
 }
 
+/* Shoes, bags and trousers bend by their shape alone: only what has a trunk can be called striped.
+ */
+static bool has_trunk(int label)
+{
+    static const bool trunk[MB_CLASSES] = { 1, 0, 1, 1, 1, 0, 1, 0, 0, 0 };
+
+    return trunk[label];
+}
+
+/* Gathers the scores at FIELD of mb_look of all that has LABEL (ANY: a trunk); returns how many. */
+enum { ANY = -1 };
+static size_t gather(const mb_look *look, const uint8_t *label, size_t n, int want, size_t field,
+                     int *value)
+{
+    size_t members = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        if (want == ANY ? has_trunk(label[i]) : label[i] == want)
+            memcpy(&value[members++], (const char *)&look[i] + field, sizeof *value);
+    }
+    return members;
+}
+
 mb_cuts mb_cuts_fit(const mb_look *look, const uint8_t *label, size_t n)
 {
     mb_cuts cuts;
     int *value = mb_alloc(n * sizeof *value);
+    size_t m;
 
-    for (int class = 0; class < MB_CLASSES; class ++) {
-        size_t members = 0;
-
-        for (size_t i = 0; i < n; i++) {
-            if (label[i] == class)
-                value[members++] = look[i].area;
-        }
-        cuts.area[class][0] = quantile(value, members, 25);
-        cuts.area[class][1] = quantile(value, members, 75);
+    for (int c = 0; c < MB_CLASSES; c++) {
+        m = gather(look, label, n, c, offsetof(mb_look, area), value);
+        cuts.area[c][0] = quantile(value, m, 25);
+        cuts.area[c][1] = quantile(value, m, 75);
+        m = gather(look, label, n, c, offsetof(mb_look, gradient), value);
+        cuts.gradient[c][0] = quantile(value, m, 15);
+        cuts.gradient[c][1] = quantile(value, m, 85);
     }
-    for (size_t i = 0; i < n; i++)
-        value[i] = look[i].gradient;
-    cuts.gradient[0] = quantile(value, n, 15);
-    cuts.gradient[1] = quantile(value, n, 85);
-    for (size_t i = 0; i < n; i++)
-        value[i] = look[i].row;
-    cuts.row = quantile(value, n, 94);
-    for (size_t i = 0; i < n; i++)
-        value[i] = look[i].column;
-    cuts.column = quantile(value, n, 94);
+    m = gather(look, label, n, ANY, offsetof(mb_look, row), value);
+    cuts.row = quantile(value, m, 94);
+    m = gather(look, label, n, ANY, offsetof(mb_look, column), value);
+    cuts.column = quantile(value, m, 94);
     free(value);
     return cuts;
 }
 
-static enum mb_pattern pattern_of(const mb_look *look, const mb_cuts *cuts)
+static enum mb_pattern pattern_of(const mb_look *look, int label, const mb_cuts *cuts)
 {
-    if (look->row >= cuts->row)
+    if (has_trunk(label) && look->row >= cuts->row)
         return MB_STRIPES_ACROSS;
-    if (look->column >= cuts->column)
+    if (has_trunk(label) && look->column >= cuts->column)
         return MB_STRIPES_DOWN;
-    if (look->gradient < cuts->gradient[0])
+    if (look->gradient < cuts->gradient[label][0])
         return MB_PLAIN;
-    return look->gradient >= cuts->gradient[1] ? MB_PATTERNED : MB_UNSAID;
+    return look->gradient >= cuts->gradient[label][1] ? MB_PATTERNED : MB_UNSAID;
 }
 
 mb_traits mb_traits_of(const mb_look *look, int label, const mb_cuts *cuts)
@@ -143,7 +163,7 @@ mb_traits mb_traits_of(const mb_look *look, int label, const mb_cuts *cuts)
         .silhouette = look->area < area[0]   ? MB_SLIM
                       : look->area < area[1] ? MB_REGULAR
                                              : MB_FULL,
-        .pattern = pattern_of(look, cuts),
+        .pattern = pattern_of(look, label, cuts),
     };
 }
 
@@ -168,15 +188,15 @@ static const char *const tone_word[][WORDS] = {
 };
 static const char *const silhouette_word[][WORDS] = {
     { "slim", "narrow", "small" },
-    { "regular", "medium", "normal" },
+    { "regular", "average", "normal" },
     { "full", "wide", "large" },
 };
 static const char *const pattern_word[][WORDS] = {
     { "", "", "" },
     { ", plain", " in a plain look", " without a pattern" },
     { ", patterned", " with a busy pattern", " with a print" },
-    { " with stripes across", ", striped across", " with horizontal stripes" },
-    { " with stripes down", ", striped lengthwise", " with vertical stripes" },
+    { " with bands across", ", striped across", " with horizontal bands" },
+    { " with lines down the front", ", striped lengthwise", " with vertical lines" },
 };
 static const char *const carrier[][2] = {
     { "", "" },          { "a photo of ", "" },         { "this is ", "." },

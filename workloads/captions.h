@@ -1,9 +1,11 @@
 /* Captions of Fashion-MNIST images: the class and what integer measurements of the pixels show.
 
    Only what survives image tokens is said: tone and silhouette always; "plain" or "patterned" for
-   the extreme 15 % of the gradient; stripes for the top 6 % of a direction's score. The
-   measurements are pure functions of the pixels, so that decoded or generated images can be
-   measured again and held against the words. */
+   the extreme 15 % of the gradient in a class; bands and lines for the top 6 % of a direction's
+   score, among clothes with a trunk. The measurements are pure functions of the pixels, so that
+   decoded or generated images can be measured again and held against the words. Decoding keeps tone
+   and silhouette (of test images 0.93 and 0.92 agree); it flattens gradients, so that the patterns
+   of decoded images want cuts of their own. */
 #ifndef MB_WORKLOADS_CAPTIONS_H
 #define MB_WORKLOADS_CAPTIONS_H
 
@@ -14,19 +16,20 @@ enum { MB_CLASSES = 10, MB_IMAGE_SIDE = 28, MB_IMAGE_PIXELS = 784, MB_CAPTION_SI
 
 /* An image (28, 28) measured; foreground is what is brighter than 24. */
 typedef struct mb_look {
-    int area;        /* foreground pixels */
-    int tone;        /* their mean, 0 .. 255 */
-    int gradient;    /* mean difference of neighbours inside the foreground, in 1/16 */
-    int row, column; /* mean bend of the row (column) means: stripes across (down), in 1/16 */
+    int area;     /* foreground pixels */
+    int tone;     /* their mean, 0 .. 255 */
+    int gradient; /* mean difference of neighbours inside the foreground, in 1/16 */
+    int row,
+        column; /* how much rows (columns) differ from their neighbours: stripes across (down) */
 } mb_look;
 
 mb_look mb_look_measure(const uint8_t *pixel);
 
 /* Where words begin, from all training images. */
 typedef struct mb_cuts {
-    int area[MB_CLASSES][2]; /* lower and upper quartile */
-    int gradient[2];         /* 15 % and 85 % */
-    int row, column;         /* 94 % */
+    int area[MB_CLASSES][2];     /* lower and upper quartile */
+    int gradient[MB_CLASSES][2]; /* 15 % and 85 % */
+    int row, column;             /* 94 %, of clothes with a trunk */
 } mb_cuts;
 
 mb_cuts mb_cuts_fit(const mb_look *look, const uint8_t *label, size_t n);

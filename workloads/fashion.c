@@ -54,12 +54,15 @@ static mb_err read_known(const char *folder, int f, mb_set_writer *w, mb_idx *ou
 
 static json_t *cuts_to_json(const mb_cuts *cuts)
 {
-    json_t *area = json_array();
+    json_t *area = json_array(), *gradient = json_array();
 
-    for (int c = 0; c < MB_CLASSES; c++)
+    for (int c = 0; c < MB_CLASSES; c++) {
         json_array_append_new(area, json_pack("[ii]", cuts->area[c][0], cuts->area[c][1]));
-    return json_pack("{so s[ii] si si}", "area", area, "gradient", cuts->gradient[0],
-                     cuts->gradient[1], "row", cuts->row, "column", cuts->column);
+        json_array_append_new(gradient,
+                              json_pack("[ii]", cuts->gradient[c][0], cuts->gradient[c][1]));
+    }
+    return json_pack("{so so si si}", "area", area, "gradient", gradient, "row", cuts->row,
+                     "column", cuts->column);
 }
 
 static mb_look *measure(const uint8_t *image, int64_t n)

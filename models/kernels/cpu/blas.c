@@ -6,6 +6,8 @@
 #include <assert.h>
 #include <omp.h>
 #include <oneapi/dnnl/dnnl.h>
+#include <oneapi/dnnl/dnnl_debug.h>
+#include <stdio.h>
 
 void sgemm(int threads, char op_a, char op_b, int64_t m, int64_t n, int64_t k, float alpha,
            const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c,
@@ -22,4 +24,12 @@ void sgemm(int threads, char op_a, char op_b, int64_t m, int64_t n, int64_t k, f
     /* only wrong arguments and the end of memory are left to go wrong; the latter is fatal, as in
        mb_alloc() */
     assert(status == dnnl_success);
+}
+
+void mb_blas_about(char *text, size_t size)
+{
+    const dnnl_version_t *v = dnnl_version();
+
+    snprintf(text, size, "oneDNN %d.%d.%d, %s", v->major, v->minor, v->patch,
+             dnnl_cpu_isa2str(dnnl_get_effective_cpu_isa()));
 }

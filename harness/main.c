@@ -1,0 +1,96 @@
+/* motbench: finds the verb, prints its error, gives its exit code. The one place that does either.
+ */
+#include "base/err.h"
+#include "harness/build.h"
+#include "harness/command.h"
+
+#include <argp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { EXIT_ERROR = 1, EXIT_INCOMPARABLE = 7, EXIT_USAGE = 64, EXIT_INTERRUPTED = 130 };
+
+static const struct verb {
+    const char *name;
+    mb_err (*run)(int argc, char **argv);
+    const char *about;
+} verbs[] = {
+    { "run", mb_command_run, "train the architectures of a workload and record everything" },
+    { "cmp", mb_command_cmp, "FLOPs and time each architecture needs for the baseline's quality" },
+    { "table", mb_command_table, "a table of results" },
+    { "plot", mb_command_plot, "a figure of results" },
+    { "list", mb_command_list,
+      "what there is: architectures, workloads, data, runs, settings, ..." },
+    { "data", mb_command_data, "list, prepare and verify data sets" },
+    { "score", mb_command_score, "logits of a checkpoint for any tokens" },
+    { "db", mb_command_db, "check and export the database" },
+    { "doctor", mb_command_doctor, "what works on this machine, and why not" },
+};
+enum { VERBS = sizeof verbs / sizeof *verbs };
+
+static void print_help(FILE *out)
+{
+    size_t i;
+
+    fputs(
+        "Usage: motbench VERB [OPTION...] [ARGUMENT...]\n"
+        "Trains dense, mixture-of-experts and Mixture-of-Transformers models on the same data and\n"
+        "compares what each needs to reach the same quality.\n\n",
+        out);
+    for (i = 0; i < VERBS; i++)
+        fprintf(out, "  %-8s %s\n", verbs[i].name, verbs[i].about);
+    fputs("\n`motbench VERB --help` tells more.\n"
+          "Exit codes: 0 clean, 1 error, 7 not comparable, 64 usage, 130 interrupted (results "
+          "kept).\n",
+          out);
+}
+
+static int exit_code(mb_err err)
+{
+    return err == MB_OK              ? 0
+           : err == MB_EINCOMPARABLE ? EXIT_INCOMPARABLE
+           : err == MB_EINTERRUPTED  ? EXIT_INTERRUPTED
+                                     : EXIT_ERROR;
+}
+
+static int run_verb(const struct verb *verb, int argc, char **argv)
+{
+    char name[32];
+    mb_err err;
+
+    snprintf(name, sizeof name, "motbench %s", verb->name);
+    argv[1] = name; /* for argp's messages */
+    err = verb->run(argc - 1, argv + 1);
+    if (!err && (fflush(stdout) || ferror(stdout)))
+        err = mb_fail(MB_EIO, "standard output: cannot be written");
+    if (err)
+        fprintf(stderr, "motbench: %s\n", mb_message());
+    return exit_code(err);
+}
+
+int main(int argc, char **argv)
+{
+    const char *word = argc > 1 ? argv[1] : "";
+    size_t i;
+
+    argp_err_exit_status = EXIT_USAGE;
+    signal(SIGXFSZ, SIG_IGN); /* a file too large is an error like a full disk */
+    if (!strcmp(word, "--help") || !strcmp(word, "-?") || !strcmp(word, "help")) {
+        print_help(stdout);
+        return 0;
+    }
+    if (!strcmp(word, "--version") || !strcmp(word, "-V")) {
+        printf("motbench %s\n", MB_COMMIT);
+        return 0;
+    }
+    for (i = 0; i < VERBS; i++)
+        if (!strcmp(word, verbs[i].name))
+            return run_verb(&verbs[i], argc, argv);
+    if (*word)
+        fprintf(stderr, "motbench: no verb '%s'; `motbench --help` lists them\n", word);
+    else
+        print_help(stderr);
+    return EXIT_USAGE;
+}

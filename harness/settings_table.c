@@ -1,0 +1,123 @@
+/* The table of settings. A new setting is a new row and a member of mb_settings. */
+#include "harness/settings.h"
+
+#define IN(member)     offsetof(mb_settings, member), sizeof((mb_settings *)0)->member
+#define OF(member)     offsetof(mb_arch_settings, member), sizeof((mb_arch_settings *)0)->member
+#define INT(low, high) low, high, NULL
+#define NUM(low, high) low, high, NULL
+#define NAMES(...)                                                                                 \
+    0, 0, (const char *const[])                                                                    \
+    {                                                                                              \
+        __VA_ARGS__, NULL                                                                          \
+    }
+#define NOTHING 0, 0, NULL
+#define ANY     1e15 /* as good as no limit, and exact in a double */
+
+/* clang-format off */
+const mb_setting mb_setting_table[] = {
+    { "workload", "kind", MB_SET_ENUM, IN(kind),
+      NAMES("chameleon", "chameleon-speech", "transfusion"), "chameleon", false,
+      "what is trained on what: one stream of text and image tokens, ..." },
+    { "workload", "data", MB_SET_ENUM, IN(source),
+      NAMES("fashion", "procedural", "shards"), "procedural", false,
+      "data set: real images and captions, made-up ones, or the user's own" },
+    { "workload", "path", MB_SET_STRING, IN(path), NOTHING, "", true,
+      "data = shards: the folder or modality map of the user's own data" },
+    { "workload", "text_vocab", MB_SET_INT, IN(text_vocab), INT(0, 65536), "0", false,
+      "size of the text vocabulary; 0: 4096 for fashion, 320 for procedural" },
+    { "workload", "fashion_dir", MB_SET_STRING, IN(fashion_dir), NOTHING, "", true,
+      "where the Fashion-MNIST files lie; empty: look, then download" },
+    { "workload", "wordnet_dir", MB_SET_STRING, IN(wordnet_dir), NOTHING, "", true,
+      "where the WordNet files lie; empty: look, then download" },
+    { "workload", "seq_len", MB_SET_INT, IN(len), INT(2, 65536), "128", false,
+      "tokens of a sequence" },
+    { "workload", "batch", MB_SET_INT, IN(batch), INT(1, 65536), "16", false,
+      "sequences of a micro-batch" },
+    { "workload", "accumulate", MB_SET_INT, IN(accumulate), INT(1, 4096), "1", false,
+      "micro-batches of an optimiser step" },
+    { "workload", "steps", MB_SET_INT, IN(steps), INT(1, ANY), "1000", false,
+      "optimiser steps of a run" },
+    { "workload", "eval_every", MB_SET_INT, IN(eval_every), INT(1, ANY), "50", false,
+      "steps between evaluations on the validation split" },
+    { "workload", "eval_batches", MB_SET_INT, IN(eval_batches), INT(1, ANY), "8", false,
+      "batches of an evaluation, the same ones every time" },
+    { "workload", "checkpoint_every", MB_SET_INT, IN(checkpoint_every), INT(1, ANY), "200", true,
+      "steps between saved states, from which --resume goes on" },
+    { "workload", "pair_weight", MB_SET_FLOAT, IN(mixture.pair_weight), NUM(-1, 1e6), "-1", false,
+      "how often a document is an image with its caption; -1: as many as there are" },
+    { "workload", "text_weight", MB_SET_FLOAT, IN(mixture.text_weight), NUM(-1, 1e6), "-1", false,
+      "how often a document is text alone; -1: as many as there are" },
+    { "workload", "image_first", MB_SET_FLOAT, IN(mixture.image_first), NUM(0, 1), "0.5", false,
+      "share of pairs with the image before its caption" },
+    { "workload", "boundary", MB_SET_ENUM, IN(mixture.boundary), NAMES("text", "image"), "text",
+      false, "modality whose weights take begin- and end-of-image tokens" },
+
+    { "optimizer", "lr", MB_SET_FLOAT, IN(optimizer.lr), NUM(0, 10), "0.001", false,
+      "largest learning rate" },
+    { "optimizer", "min_lr", MB_SET_FLOAT, IN(min_lr), NUM(0, 1), "0.1", false,
+      "the schedule's end, as a fraction of lr" },
+    { "optimizer", "warmup", MB_SET_INT, IN(warmup), INT(0, ANY), "0", false,
+      "steps of linear warm-up" },
+    { "optimizer", "schedule", MB_SET_ENUM, IN(schedule), NAMES("cosine", "linear", "constant"),
+      "cosine", false, "how the learning rate falls after the warm-up" },
+    { "optimizer", "beta1", MB_SET_FLOAT, IN(optimizer.beta1), NUM(0, 0.999999), "0.9", false,
+      "AdamW: decay of the first moment" },
+    { "optimizer", "beta2", MB_SET_FLOAT, IN(optimizer.beta2), NUM(0, 0.999999), "0.95", false,
+      "AdamW: decay of the second moment" },
+    { "optimizer", "eps", MB_SET_FLOAT, IN(optimizer.eps), NUM(1e-16, 1), "1e-08", false,
+      "AdamW: added to the root of the second moment" },
+    { "optimizer", "weight_decay", MB_SET_FLOAT, IN(optimizer.decay), NUM(0, 10), "0.1", false,
+      "decoupled weight decay" },
+    { "optimizer", "clip", MB_SET_FLOAT, IN(optimizer.clip), NUM(0, 1e6), "1", false,
+      "largest norm of the gradient; 0: no limit" },
+    { "optimizer", "decay_norms", MB_SET_BOOL, IN(optimizer.decay_norms), NOTHING, "false", false,
+      "whether norm weights decay too" },
+    { "optimizer", "decay_embeddings", MB_SET_BOOL, IN(optimizer.decay_embeddings), NOTHING,
+      "false", false, "whether embeddings decay too" },
+
+    { "model", "width", MB_SET_INT, IN(model.width), INT(2, 65536), "64", false,
+      "D: numbers that stand for a token between layers" },
+    { "model", "layers", MB_SET_INT, IN(model.layers), INT(1, 1024), "4", false, "layers" },
+    { "model", "heads", MB_SET_INT, IN(model.heads), INT(1, 1024), "4", false,
+      "attention heads; they divide the width into parts of even size" },
+    { "model", "ffn_width", MB_SET_INT, IN(model.ffn_width), INT(0, 1 << 20), "0", false,
+      "F: hidden width of the feed-forward part; 0: 2/3 of 4D, rounded up" },
+    { "model", "ffn_multiple", MB_SET_INT, IN(model.ffn_multiple), INT(1, 65536), "32", false,
+      "what an F of 0 is rounded up to a multiple of" },
+    { "model", "norm", MB_SET_ENUM, IN(model.norm), NAMES("post", "pre"), "post", false,
+      "norm after each sub-layer inside the residual, or before it" },
+    { "model", "gate", MB_SET_ENUM, IN(model.gate), NAMES("outside", "inside"), "outside", false,
+      "whether an expert's gate acts after or before the norm (norm = post)" },
+    { "model", "slices", MB_SET_ENUM, IN(model.slices), NAMES("independent", "copies"),
+      "independent", false, "how the slices of one weight begin" },
+    { "model", "qk_norm", MB_SET_BOOL, IN(model.qk_norm), NOTHING, "true", false,
+      "norm of queries and keys" },
+    { "model", "norm_eps", MB_SET_FLOAT, IN(model.norm_eps), NUM(1e-12, 1), "1e-05", false,
+      "added to the mean square in every norm" },
+    { "model", "rope_base", MB_SET_FLOAT, IN(model.rope_base), NUM(1, 1e9), "10000", false,
+      "base of the rotary position angles" },
+    { "model", "z_loss", MB_SET_FLOAT, IN(model.z_loss), NUM(0, 1), "0", false,
+      "weight of the squared log-sum-exp of the logits" },
+
+    { "arch", "experts", MB_SET_INT, OF(experts), INT(1, 1024), "4", false,
+      "E: experts of a learned route" },
+    { "arch", "capacity", MB_SET_FLOAT, OF(capacity), NUM(0.001, 1024), NULL, false,
+      "rows that an expert takes at most, over its equal share" },
+    { "arch", "eval_capacity", MB_SET_FLOAT, OF(eval_capacity), NUM(0, 1024), "0", false,
+      "the same in evaluation; 0: no limit (expert choice: as in training)" },
+    { "arch", "balance", MB_SET_FLOAT, OF(balance), NUM(0, 100), NULL, false,
+      "weight of the load-balancing loss" },
+    { "arch", "router_z", MB_SET_FLOAT, OF(router_z), NUM(0, 100), "0", false,
+      "weight of the router's z-loss" },
+    { "arch", "jitter", MB_SET_FLOAT, OF(jitter), NUM(0, 1), "0", false,
+      "relative noise on the router's input while training" },
+    { "arch", "score", MB_SET_ENUM, OF(score), NAMES("softmax", "sigmoid"), NULL, false,
+      "what turns router logits into scores" },
+    { "arch", "group", MB_SET_ENUM, OF(group), NAMES("batch", "sequence"), "batch", false,
+      "which tokens share an expert's capacity" },
+
+    { "seeds", "list", MB_SET_LIST, IN(seeds), INT(0, ANY), "1", false,
+      "seeds, one run of every architecture each" },
+    { 0 },
+};
+/* clang-format on */

@@ -1,0 +1,162 @@
+/* What follows from all settings together: cross-checks, records, and configurations for data and
+   models. */
+#include "base/file.h"
+#include "harness/settings.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Where SECTION.KEY got its value, to open a message. */
+static const char *place_of(const mb_settings *s, const mb_arch_settings *a, const char *section,
+                            const char *key)
+{
+    const mb_setting *row = mb_setting_find(section, key);
+    const char *place = (a ? a->place : s->place)[row - mb_setting_table];
+
+    return place ? place : s->name;
+}
+
+static mb_err check_data(mb_settings *s)
+{
+    const char *source = mb_settings_data(s).source;
+
+    if (s->kind != MB_CHAMELEON)
+        return mb_fail(MB_EINVAL, "%s: key 'kind': not supported by this build, expected chameleon",
+                       place_of(s, NULL, "workload", "kind"));
+    if (!strcmp(source, "shards") && !*s->path)
+        return mb_fail(MB_EINVAL, "%s: key 'data': shards need key 'path', the user's own data",
+                       place_of(s, NULL, "workload", "data"));
+    if (s->mixture.pair_weight == 0 && s->mixture.text_weight == 0)
+        return mb_fail(MB_EINVAL, "%s: key 'pair_weight': 0 like text_weight, expected one above 0",
+                       place_of(s, NULL, "workload", "pair_weight"));
+    if (s->text_vocab == 0 && strcmp(source, "shards"))
+        s->text_vocab = strcmp(source, "fashion") ? 320 : 4096;
+    return MB_OK;
+}
+
+static mb_err check_model(const mb_settings *s)
+{
+    int width = s->model.width, heads = s->model.heads;
+
+    if (width % heads || width / heads % 2)
+        return mb_fail(MB_EINVAL,
+                       "%s: key 'heads': found %d, expected a divisor of the width %d into parts "
+                       "of even size",
+                       place_of(s, NULL, "model", "heads"), heads, width);
+    if (s->model.gate == MB_INSIDE && s->model.norm == MB_PRE)
+        return mb_fail(MB_EINVAL, "%s: key 'gate': inside needs norm = post",
+                       place_of(s, NULL, "model", "gate"));
+    return MB_OK;
+}
+
+static mb_err check_arch(const mb_settings *s, const mb_arch_settings *a)
+{
+    if (a->arch->ffn != MB_BY_ROUTER)
+        return MB_OK;
+    if (a->experts < a->arch->top_k)
+        return mb_fail(MB_EINVAL, "%s: key 'experts': found %d, expected at least %d for arch '%s'",
+                       place_of(s, a, "arch", "experts"), a->experts, a->arch->top_k,
+                       a->arch->name);
+    if (a->score == MB_SIGMOID && (a->balance > 0 || a->router_z > 0))
+        return mb_fail(MB_EINVAL,
+                       "%s: key 'score': sigmoid has no balance or z-loss, expected balance = 0 "
+                       "and router_z = 0 with it",
+                       place_of(s, a, "arch", "score"));
+    return MB_OK;
+}
+
+mb_err mb_settings_check(mb_settings *s)
+{
+    int i;
+
+    MB_TRY(check_data(s));
+    MB_TRY(check_model(s));
+    if (!s->archs)
+        return mb_fail(MB_EINVAL, "%s: no [arch NAME] section, expected one or -a", s->name);
+    for (i = 0; i < s->archs; i++)
+        MB_TRY(check_arch(s, &s->arch[i]));
+    return MB_OK;
+}
+
+mb_pair *mb_settings_pairs(const mb_settings *s, const mb_arch_settings *a, bool decisive,
+                           size_t *n)
+{
+    mb_pair *pairs = mb_zalloc(MB_SETTINGS_MAX + 1, sizeof *pairs);
+    const mb_setting *row;
+    char text[MB_TEXT_MAX];
+
+    pairs[0] = (mb_pair){ mb_format("arch.name"), mb_format("%s", a->arch->name) };
+    *n = 1;
+    for (row = mb_setting_table; row->section; row++) {
+        if (!strcmp(row->section, "arch") && a->arch->ffn != MB_BY_ROUTER)
+            continue;
+        if (decisive && (row->incidental || row->type == MB_SET_LIST))
+            continue;
+        mb_settings_text(s, a, row, text);
+        pairs[(*n)++] =
+            (mb_pair){ mb_format("%s.%s", row->section, row->key), mb_format("%s", text) };
+    }
+    return pairs;
+}
+
+void mb_pairs_free(mb_pair *pairs, size_t n)
+{
+    size_t i;
+
+    for (i = 0; i < n; i++) {
+        free((char *)pairs[i].key);
+        free((char *)pairs[i].value);
+    }
+    free(pairs);
+}
+
+mb_data_request mb_settings_data(const mb_settings *s)
+{
+    return (mb_data_request){
+        .source = mb_setting_find("workload", "data")->names[s->source],
+        .text_vocab = s->text_vocab,
+        .path = *s->path ? s->path : NULL,
+        .fashion_dir = *s->fashion_dir ? s->fashion_dir : NULL,
+        .wordnet_dir = *s->wordnet_dir ? s->wordnet_dir : NULL,
+    };
+}
+
+mb_model_config mb_settings_model(const mb_settings *s, const mb_arch_settings *a, int vocab,
+                                  int modalities)
+{
+    mb_model_config c = s->model;
+
+    c.vocab = vocab;
+    c.modalities = modalities;
+    c.experts = a->experts;
+    c.capacity = a->capacity;
+    c.eval_capacity = a->eval_capacity;
+    c.balance = a->balance;
+    c.router_z = a->router_z;
+    c.jitter = a->jitter;
+    c.score = a->score;
+    c.group = a->group;
+    c.batch = s->batch;
+    c.len = s->len;
+    return c;
+}
+
+float mb_settings_lr(const mb_settings *s, int64_t step)
+{
+    double lr = s->optimizer.lr, low = s->min_lr * lr, done;
+
+    if (step < s->warmup)
+        return (float)(lr * (double)(step + 1) / (double)s->warmup);
+    done = (double)(step - s->warmup) / (double)(s->steps - s->warmup);
+    if (s->schedule == MB_COSINE)
+        return (float)(low + (lr - low) * 0.5 * (1 + cos(M_PI * done)));
+    if (s->schedule == MB_LINEAR)
+        return (float)(low + (lr - low) * (1 - done));
+    return (float)lr;
+}
+
+int64_t mb_settings_tokens(const mb_settings *s)
+{
+    return s->batch * s->len * s->accumulate;
+}

@@ -1,0 +1,242 @@
+/* The steps of a run. Between two timed steps nothing is written: samples wait in memory until an
+   evaluation or a saved state, whose time is kept apart. */
+#include "harness/metadata.h"
+#include "harness/run.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { FLAG_DISTURBED = 1, FLAG_WARM_UP = 2 };
+#define QUEUED_MAX 0.01 /* of a step's wall time; above, the step is flagged as disturbed */
+
+/* ---- batches ------------------------------------------------------------------------------- */
+
+/* A stream overwrites its batch, so several micro-batches need places of their own. */
+static void make_copies(mb_run *r, int n, int64_t tokens)
+{
+    size_t each = (size_t)tokens * (5 * sizeof(int32_t) + 2);
+    int i;
+
+    r->copies = mb_alloc(each * (size_t)n);
+    for (i = 0; i < n; i++) {
+        mb_batch *b = &r->batches[i];
+        int32_t *at = (int32_t *)((char *)r->copies + each * (size_t)i);
+
+        b->token = at;
+        b->target = at + tokens;
+        b->position = at + 2 * tokens;
+        b->lo = at + 3 * tokens;
+        b->hi = at + 4 * tokens;
+        b->modality = (uint8_t *)(at + 5 * tokens);
+        b->target_modality = b->modality + tokens;
+    }
+}
+
+static void copy_batch(mb_batch *to, const mb_batch *from)
+{
+    size_t n = (size_t)(from->batch * from->len);
+
+    to->batch = from->batch;
+    to->len = from->len;
+    memcpy(to->token, from->token, n * sizeof *to->token);
+    memcpy(to->target, from->target, n * sizeof *to->target);
+    memcpy(to->position, from->position, n * sizeof *to->position);
+    memcpy(to->lo, from->lo, n * sizeof *to->lo);
+    memcpy(to->hi, from->hi, n * sizeof *to->hi);
+    memcpy(to->modality, from->modality, n);
+    memcpy(to->target_modality, from->target_modality, n);
+}
+
+static mb_err next_batches(mb_run *r)
+{
+    int i, n = r->job->work->settings->accumulate;
+    int64_t start = mb_wall_ns();
+    mb_batch b;
+
+    for (i = 0; i < n; i++) {
+        MB_TRY(mb_stream_next(r->stream, &b));
+        if (n == 1)
+            r->batches[i] = b;
+        else
+            copy_batch(&r->batches[i], &b);
+    }
+    r->overhead_ns[MB_DATA] += mb_wall_ns() - start;
+    return MB_OK;
+}
+
+/* ---- steps --------------------------------------------------------------------------------- */
+
+static void record(mb_run *r, const mb_instant *before, const mb_instant *after, const mb_losses *l)
+{
+    mb_cost now = mb_ledger_total(mb_ctx_ledger(r->ctx));
+    int64_t wall_ns = after->wall_ns - before->wall_ns;
+    bool disturbed = (double)(after->queued_ns - before->queued_ns) > QUEUED_MAX * (double)wall_ns;
+    mb_step_row row = {
+        .step = r->step,
+        .wall_ns = wall_ns,
+        .cpu_ns = after->cpu_ns - before->cpu_ns,
+        .tokens = mb_settings_tokens(r->job->work->settings),
+        .flops_model = now.model - r->counted.model,
+        .flops_useful = now.useful - r->counted.useful,
+        .flops_executed = now.executed - r->counted.executed,
+        .flagged = r->step == r->first + 1 ? FLAG_WARM_UP
+                   : disturbed             ? FLAG_DISTURBED
+                                           : 0,
+    };
+
+    r->counted = now;
+    r->out->train_ns += wall_ns;
+    r->out->trained++;
+    mb_samples_step(&r->samples, &row);
+    mb_samples_losses(&r->samples, r->step, mb_split_name[MB_TRAIN], l);
+}
+
+static mb_err check_finite(mb_run *r, const mb_losses *l)
+{
+    int m;
+
+    for (m = 0; m < MB_MODALITIES; m++)
+        if (!isfinite(l->sum[m])) {
+            r->hopeless = true;
+            return mb_fail(MB_EINVAL, "the %s loss of step %lld is not finite", mb_modality_name[m],
+                           (long long)r->step);
+        }
+    if (!isfinite(l->grad_norm)) {
+        r->hopeless = true;
+        return mb_fail(MB_EINVAL, "the gradient of step %lld is not finite", (long long)r->step);
+    }
+    return MB_OK;
+}
+
+static mb_err train_step(mb_run *r)
+{
+    const mb_settings *s = r->job->work->settings;
+    mb_optimizer_config how = s->optimizer;
+    mb_instant before, after;
+    mb_losses losses;
+
+    MB_TRY(next_batches(r));
+    how.lr = mb_settings_lr(s, r->step);
+    before = mb_clock_read(&r->clock);
+    MB_TRY(mb_model_step(r->model, r->batches, s->accumulate, &how, r->step, &losses));
+    after = mb_clock_read(&r->clock);
+    r->step++;
+    record(r, &before, &after, &losses);
+    if (r->step == r->first + 1) { /* now the backend's threads are there to be watched */
+        mb_clock_close(&r->clock);
+        mb_clock_open(&r->clock);
+    }
+    mb_progress_step(&r->bench->progress, r->step, &losses, after.wall_ns);
+    return check_finite(r, &losses);
+}
+
+/* ---- evaluation and state ------------------------------------------------------------------ */
+
+static mb_err interrupted(void)
+{
+    return mb_fail(MB_EINTERRUPTED, "interrupted");
+}
+
+/* The same batches of the validation split every time: its stream begins anew. */
+static mb_err evaluate_batches(mb_run *r, mb_stream *stream, mb_losses *l)
+{
+    int64_t i, n = r->job->work->settings->eval_batches;
+    mb_batch batch;
+    mb_err err;
+
+    for (i = 0; i < n; i++) {
+        if (*r->bench->stop)
+            return interrupted();
+        err = mb_stream_next(stream, &batch);
+        if (err == MB_EMISSING && i > 0) /* a small split: all of it */
+            return MB_OK;
+        if (err)
+            return mb_fail_in(err, "evaluation");
+        MB_TRY(mb_model_evaluate(r->model, &batch, l));
+    }
+    return MB_OK;
+}
+
+static mb_err evaluate(mb_run *r)
+{
+    const mb_settings *s = r->job->work->settings;
+    int64_t start = mb_wall_ns(), end;
+    mb_losses losses = { 0 };
+    mb_stream *stream;
+    mb_err err;
+
+    MB_TRY(mb_stream_open(r->job->work->data, MB_VAL, &s->mixture, 0, s->batch, s->len, &stream));
+    err = evaluate_batches(r, stream, &losses);
+    mb_stream_close(stream);
+    if (err)
+        return err;
+    mb_samples_losses(&r->samples, r->step, mb_split_name[MB_VAL], &losses);
+    r->out->val = losses;
+    end = mb_wall_ns();
+    r->overhead_ns[MB_EVALUATING] += end - start;
+    mb_progress_evaluated(&r->bench->progress, r->step, &losses, end);
+    return mb_samples_flush(&r->samples, r->bench->store, r->id);
+}
+
+mb_err mb_train_save(mb_run *r)
+{
+    int64_t start = mb_wall_ns();
+    mb_ledger *ledger = mb_ctx_ledger(r->ctx);
+    char **metadata, *ops;
+    mb_err err;
+
+    MB_TRY(mb_samples_flush(&r->samples, r->bench->store, r->id));
+    mb_ops_add(&r->ops, ledger);
+    mb_ledger_clear(ledger);
+    r->counted = (mb_cost){ 0 };
+    ops = mb_ops_text(&r->ops);
+    metadata = mb_metadata_new(r->job, r->uuid, ops);
+    err =
+        mb_checkpoint_save_state(r->saved.state, r->model, r->step, (const char *const *)metadata);
+    mb_metadata_free(metadata);
+    free(ops);
+    r->overhead_ns[MB_SAVING] += mb_wall_ns() - start;
+    return err;
+}
+
+/* ---- the loop ------------------------------------------------------------------------------ */
+
+mb_err mb_train_open(mb_run *r)
+{
+    const mb_settings *s = r->job->work->settings;
+    int64_t waiting = s->eval_every < s->steps ? s->eval_every : s->steps;
+
+    mb_samples_open(&r->samples, (size_t)waiting);
+    r->batches = mb_zalloc((size_t)s->accumulate, sizeof *r->batches);
+    if (s->accumulate > 1)
+        make_copies(r, s->accumulate, s->batch * s->len);
+    MB_TRY(mb_stream_open(r->job->work->data, MB_TRAIN, &s->mixture, (uint64_t)r->job->seed,
+                          s->batch, s->len, &r->stream));
+    return mb_stream_skip(r->stream, r->step * s->accumulate);
+}
+
+static bool due(const mb_run *r, int64_t every)
+{
+    return r->step % every == 0 || r->step == r->job->work->settings->steps;
+}
+
+mb_err mb_train(mb_run *r)
+{
+    const mb_settings *s = r->job->work->settings;
+
+    r->first = r->step;
+    mb_clock_open(&r->clock);
+    if (r->step > 0 && due(r, s->eval_every)) /* it may have ended before its evaluation did */
+        MB_TRY(evaluate(r));
+    while (r->step < s->steps) {
+        MB_TRY(train_step(r));
+        if (*r->bench->stop)
+            return interrupted();
+        if (due(r, s->eval_every))
+            MB_TRY(evaluate(r));
+        if (due(r, s->checkpoint_every))
+            MB_TRY(mb_train_save(r));
+    }
+    return MB_OK;
+}

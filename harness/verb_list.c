@@ -1,0 +1,342 @@
+/* motbench list: what there is, by kind. */
+#include "base/file.h"
+#include "harness/command.h"
+#include "harness/ini.h"
+#include "harness/options.h"
+#include "harness/settings.h"
+#include "harness/verbs.h"
+#include "models/kernels/op.h"
+
+#include <errno.h>
+#include <glob.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct list_options {
+    mb_common common;
+    const char *kind, *folder;
+} list_options;
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
+/* ---- architectures, backends, tables, plots, settings ---------------------------------------- */
+
+static const mb_table_column named_columns[] = { { .name = "name" }, { .name = "about" } };
+
+static mb_err list_archs(const list_options *o, mb_table **out)
+{
+    const mb_arch *arch;
+
+    *out = mb_table_new(named_columns, COUNT(named_columns));
+    for (arch = mb_archs; arch->name; arch++) {
+        mb_table_text(*out, arch->name);
+        mb_table_text(*out, arch->about);
+    }
+    return MB_OK;
+}
+
+static mb_err list_named(const mb_named *named, mb_table **out)
+{
+    *out = mb_table_new(named_columns, COUNT(named_columns));
+    for (; named->name; named++) {
+        mb_table_text(*out, named->name);
+        mb_table_text(*out, named->about);
+    }
+    return MB_OK;
+}
+
+static mb_err list_tables(const list_options *o, mb_table **out)
+{
+    return list_named(mb_tables, out);
+}
+
+static mb_err list_plots(const list_options *o, mb_table **out)
+{
+    return list_named(mb_plots, out);
+}
+
+static mb_err list_backends(const list_options *o, mb_table **out)
+{
+    static const mb_table_column columns[] = { { .name = "name" } };
+    const char *const *name;
+
+    *out = mb_table_new(columns, COUNT(columns));
+    for (name = mb_backends(); *name; name++)
+        mb_table_text(*out, *name);
+    return MB_OK;
+}
+
+/* "0 .. 1", "post, pre", "true, false", "text". */
+static char *range(const mb_setting *row)
+{
+    char text[256] = "";
+    int i;
+
+    if (row->type == MB_SET_BOOL)
+        return mb_format("true, false");
+    if (row->type == MB_SET_STRING)
+        return mb_format("text");
+    if (row->type != MB_SET_ENUM)
+        return mb_format("%.9g .. %.9g", row->low, row->high);
+    for (i = 0; row->names[i]; i++)
+        snprintf(text + strlen(text), sizeof text - strlen(text), "%s%s", i ? ", " : "",
+                 row->names[i]);
+    return mb_format("%s", text);
+}
+
+static mb_err list_settings(const list_options *o, mb_table **out)
+{
+    static const mb_table_column columns[] = { { .name = "section", .once = true },
+                                               { .name = "key" },
+                                               { .name = "default" },
+                                               { .name = "values" },
+                                               { .name = "about" } };
+    const mb_setting *row;
+
+    *out = mb_table_new(columns, COUNT(columns));
+    for (row = mb_setting_table; row->section; row++) {
+        char *values = range(row);
+
+        mb_table_text(*out, strcmp(row->section, "arch") ? row->section : "arch NAME");
+        mb_table_text(*out, row->key);
+        mb_table_text(*out, row->fallback ? row->fallback : "by arch");
+        mb_table_text(*out, values);
+        mb_table_text(*out, row->doc);
+        free(values);
+    }
+    return MB_OK;
+}
+
+/* ---- runs and data --------------------------------------------------------------------------- */
+
+static mb_err list_runs(const list_options *o, mb_table **out)
+{
+    static const mb_table_column columns[] = { { .name = "run_id", .show = MB_SHOW_PLAIN },
+                                               { .name = "uuid" },
+                                               { .name = "workload" },
+                                               { .name = "arch" },
+                                               { .name = "seed", .show = MB_SHOW_PLAIN },
+                                               { .name = "backend" },
+                                               { .name = "status" },
+                                               { .name = "steps", .show = MB_SHOW_PLAIN },
+                                               { .name = "tokens_per_s", .show = MB_SHOW_SI },
+                                               { .name = "checkpoint" } };
+    mb_rows *rows = NULL;
+    mb_store *s;
+    mb_err err;
+
+    MB_TRY(mb_store_open(o->common.db, false, &s));
+    err = mb_store_query(s,
+                         "SELECT run_id, uuid, workload, arch, seed, backend, status, steps, "
+                         "tokens_per_s, checkpoint FROM v_run ORDER BY run_id",
+                         NULL, &rows);
+    if (!err) {
+        *out = mb_table_new(columns, COUNT(columns));
+        mb_table_rows(*out, rows);
+    }
+    mb_rows_free(rows);
+    mb_store_close(s);
+    return err;
+}
+
+static void add_data(void *user, const mb_data_listing *l)
+{
+    mb_table *t = user;
+
+    mb_table_text(t, l->name);
+    mb_table_text(t, l->state);
+    mb_table_integer(t, l->tokens);
+    mb_table_text(t, l->about);
+    mb_table_text(t, *l->folder ? l->folder : NULL);
+}
+
+static mb_err list_data(const list_options *o, mb_table **out)
+{
+    static const mb_table_column columns[] = { { .name = "name" },
+                                               { .name = "state" },
+                                               { .name = "tokens", .show = MB_SHOW_SI },
+                                               { .name = "about" },
+                                               { .name = "folder" } };
+
+    *out = mb_table_new(columns, COUNT(columns));
+    return mb_data_list(add_data, *out);
+}
+
+/* ---- workloads ------------------------------------------------------------------------------- */
+
+/* Parameters of the largest architecture; 0 when the vocabulary is not known, since the data is not
+   prepared. */
+static mb_err count_parameters(const mb_settings *s, int64_t *most)
+{
+    mb_data_request request = mb_settings_data(s);
+    mb_data *data;
+    mb_ctx *c = NULL;
+    mb_err err = mb_data_open(&request, &data);
+    int i;
+
+    *most = 0;
+    if (err)
+        return err == MB_EMISSING ? MB_OK : err;
+    err = mb_ctx_open("null", 1, &c);
+    for (i = 0; !err && i < s->archs; i++) {
+        mb_model_config config =
+            mb_settings_model(s, &s->arch[i], mb_data_vocab(data), mb_data_modalities(data));
+        mb_model *model;
+
+        config.batch = 0; /* nothing will be computed */
+        err = mb_model_open(c, s->arch[i].arch, &config, 0, &model);
+        if (!err && (int64_t)mb_model_params_total(model) > *most)
+            *most = (int64_t)mb_model_params_total(model);
+        mb_model_close(model);
+    }
+    mb_ctx_close(c);
+    mb_data_close(data);
+    return err;
+}
+
+static void add_archs(mb_table *t, const mb_settings *s)
+{
+    char text[256] = "";
+    int i;
+
+    for (i = 0; i < s->archs; i++)
+        snprintf(text + strlen(text), sizeof text - strlen(text), "%s%s", i ? ", " : "",
+                 s->arch[i].arch->name);
+    mb_table_text(t, text);
+}
+
+static mb_err add_workload(mb_table *t, const char *path)
+{
+    mb_settings *s = mb_settings_new();
+    char *question = NULL;
+    int64_t parameters;
+    mb_err err = mb_settings_load(s, path);
+
+    if (!err)
+        err = mb_settings_check(s);
+    if (!err)
+        err = mb_ini_question(path, &question);
+    if (!err)
+        err = count_parameters(s, &parameters);
+    if (!err) {
+        mb_table_text(t, path);
+        add_archs(t, s);
+        mb_table_integer(t, s->seeds.n);
+        mb_table_integer(t, s->steps);
+        mb_table_integer(t, s->steps * mb_settings_tokens(s));
+        if (parameters)
+            mb_table_integer(t, parameters);
+        else
+            mb_table_text(t, NULL);
+        mb_table_text(t, question);
+    }
+    free(question);
+    mb_settings_free(s);
+    return err;
+}
+
+static mb_err list_workloads(const list_options *o, mb_table **out)
+{
+    static const mb_table_column columns[] = { { .name = "workload" },
+                                               { .name = "archs" },
+                                               { .name = "seeds", .show = MB_SHOW_PLAIN },
+                                               { .name = "steps", .show = MB_SHOW_PLAIN },
+                                               { .name = "tokens", .show = MB_SHOW_SI },
+                                               { .name = "parameters", .show = MB_SHOW_SI },
+                                               { .name = "question" } };
+    char *pattern = mb_format("%s/*.ini", o->folder);
+    glob_t found = { 0 };
+    mb_err err = MB_OK;
+    size_t i;
+
+    *out = mb_table_new(columns, COUNT(columns));
+    if (glob(pattern, 0, NULL, &found))
+        err = mb_fail(MB_EMISSING, "%s: no workload there", pattern);
+    for (i = 0; !err && i < found.gl_pathc; i++)
+        err = add_workload(*out, found.gl_pathv[i]);
+    mb_table_note(*out, "Tokens of one run; parameters of the largest architecture, once the data "
+                        "is prepared.");
+    globfree(&found);
+    free(pattern);
+    return err;
+}
+
+/* ---- the verb -------------------------------------------------------------------------------- */
+
+static const struct kind {
+    const char *name;
+    mb_err (*list)(const list_options *o, mb_table **out);
+} kinds[] = {
+    { "archs", list_archs },       { "workloads", list_workloads }, { "data", list_data },
+    { "tables", list_tables },     { "plots", list_plots },         { "runs", list_runs },
+    { "settings", list_settings }, { "backends", list_backends },
+};
+#define KINDS "archs|workloads|data|tables|plots|runs|settings|backends"
+
+static const struct kind *find_kind(const char *name)
+{
+    size_t i;
+
+    for (i = 0; name && i < COUNT(kinds); i++)
+        if (!strcmp(kinds[i].name, name))
+            return &kinds[i];
+    return NULL;
+}
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+    list_options *o = state->input;
+
+    switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = state->child_inputs[1] = &o->common;
+        break;
+    case 'w':
+        o->folder = arg;
+        break;
+    case ARGP_KEY_ARG:
+        if (o->kind || !find_kind(arg))
+            argp_error(state, "'%s': expected one of " KINDS, arg);
+        o->kind = arg;
+        break;
+    case ARGP_KEY_NO_ARGS:
+        argp_error(state, "expected one of " KINDS);
+        break;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+    return 0;
+}
+
+static mb_err print_list(const struct kind *kind, const list_options *o)
+{
+    mb_table *t = NULL;
+    mb_err err = kind->list(o, &t);
+
+    if (!err)
+        err = mb_table_print(t, o->common.format, stdout);
+    mb_table_free(t);
+    return err;
+}
+
+mb_err mb_list_data(enum mb_table_format format)
+{
+    return print_list(find_kind("data"), &(list_options){ .common.format = format });
+}
+
+mb_err mb_command_list(int argc, char **argv)
+{
+    static const struct argp_option options[] = {
+        { "workloads", 'w', "FOLDER", 0, "Where workload files lie (default: workloads)", 0 },
+        { 0 },
+    };
+    static const struct argp_child children[] = { { &mb_db_argp, 0, NULL, 0 },
+                                                  { &mb_format_argp, 0, NULL, 0 },
+                                                  { 0 } };
+    static const struct argp argp = { options,  parse, KINDS, "Prints what there is.",
+                                      children, NULL,  NULL };
+    list_options o = { .folder = "workloads" };
+
+    argp_parse(&argp, argc, argv, 0, NULL, &o);
+    return print_list(find_kind(o.kind), &o);
+}

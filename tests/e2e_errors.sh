@@ -1,0 +1,120 @@
+#!/bin/sh
+# Bad input of every kind: one line that says what and where, the documented exit code, and nothing
+# left behind.
+set -u
+. "$PWD/tests/e2e.lib"
+m=$MOTBENCH
+
+# ---- the command line
+refuses 64 'Usage: motbench' "$m"
+refuses 64 "no verb 'fly'" "$m" fly
+refuses 64 'expected a workload' "$m" run
+refuses 64 'unrecognized option' "$m" run x.ini --fly
+refuses 64 '2/1: expected I/N' "$m" run x.ini --shard 2/1
+refuses 64 '1/2x: expected I/N' "$m" run x.ini --shard 1/2x
+refuses 64 'threads 0: expected' "$m" run x.ini --threads 0
+refuses 64 'bf16: expected fp32' "$m" run x.ini --precision bf16
+refuses 64 'xml: expected human' "$m" list archs --format xml
+refuses 64 "'things': expected one of" "$m" list things
+refuses 64 'expected list, prepare' "$m" data
+refuses 64 'expected CHECKPOINT' "$m" score
+holds "--help is no error" "$m" --help >"$work/out"
+holds "--version is no error" "$m" --version >"$work/out"
+
+# ---- workloads and settings
+bad() { # PATTERN LINE...: a workload of these lines
+    pattern=$1
+    shift
+    printf '%s\n' "$@" >bad.ini
+    refuses 1 "$pattern" "$m" run bad.ini --db bad.db
+}
+refuses 1 'no.ini: No such file' "$m" run no.ini --db bad.db
+refuses 1 'backend .quantum.' "$m" run no.ini --backend quantum --db bad.db
+bad "bad.ini:2: key 'widht' is not known" '[model]' 'widht = 3'
+bad 'bad.ini:1: section .modle. is not known' '[modle]'
+bad "bad.ini:2: key 'width': found '12x', expected a whole number" '[model]' 'width = 12x'
+bad "bad.ini:2: key 'experts': found '0'" '[arch switch]' 'experts = 0'
+bad "bad.ini:2: key 'capacity': found 'nan'" '[arch switch]' 'capacity = nan'
+bad "bad.ini:3: key 'width' is set a second time" '[model]' 'width = 8' 'width = 8'
+bad "bad.ini:2: key 'heads': found 3, expected a divisor" '[model]' 'heads = 3' '[arch dense]'
+bad "bad.ini:2: key 'kind': not supported" '[workload]' 'kind = transfusion' '[arch dense]'
+bad 'no .arch NAME. section' '[model]'
+bad "arch 'dance' is not known" '[arch dance]'
+smoke=$home/workloads/smoke.ini
+refuses 1 '-S width=3: expected section.key=value' "$m" run "$smoke" -S width=3 --db bad.db
+refuses 1 "-a: arch 'dance' is not known" "$m" run "$smoke" -a dance --db bad.db
+refuses 1 "-s: key 'list': found 'x'" "$m" run "$smoke" -s x --db bad.db
+refuses 1 'shards' "$m" run "$smoke" -S workload.data=shards -S workload.path=/nonexistent --db bad.db
+holds "no database was begun" [ ! -e bad.db -a ! -e bad.checkpoints ]
+
+# ---- a job that fails is recorded, and the others go on
+train bad.db -a dense,mot -S optimizer.lr=10 -S optimizer.clip=0 -S optimizer.warmup=0 \
+    -S model.qk_norm=false -S model.norm=pre -S optimizer.schedule=constant -S workload.steps=200
+code=$?
+runs=$(sqlite3 bad.db 'SELECT count(*) FROM v_run')
+holds "both jobs are there" [ "$runs" = 2 ]
+diverged=$(sqlite3 bad.db "SELECT count(*) FROM v_run WHERE status = 'failed'")
+holds "exit code 1 if and only if one failed ($code, $diverged)" \
+    [ "$code" = "$([ "$diverged" -gt 0 ] && echo 1 || echo 0)" ]
+
+# ---- databases
+printf 'this is not a database, and long enough to be taken for one ....................' >text.db
+refuses 1 'text.db' "$m" run "$smoke" --db text.db
+refuses 1 'text.db' "$m" db check --db text.db
+refuses 1 'none.db' "$m" cmp --db none.db
+refuses 1 'none.db' "$m" list runs --db none.db
+train good.db -a dense
+cp good.db newer.db
+sqlite3 newer.db 'PRAGMA user_version = 999'
+refuses 1 'newer.db' "$m" run "$smoke" --db newer.db
+dd if=good.db of=short.db bs=4096 count=3 2>/dev/null
+refuses 1 'short.db' "$m" db check --db short.db
+mkdir folder.db
+refuses 1 'folder.db' "$m" run "$smoke" --db folder.db
+refuses 1 'nonsense' "$m" table nonsense --db good.db
+refuses 1 'nonsense' "$m" plot nonsense -o x.svg --db good.db
+
+# ---- checkpoints and tokens
+npy() { # FILE DESCR SHAPE BYTES
+    printf '\223NUMPY\001\000\166\000%-117s\n' "{'descr': '$2', 'fortran_order': False, 'shape': $3, }" >"$1"
+    printf "$4" >>"$1"
+}
+weights=$(sqlite3 good.db 'SELECT checkpoint FROM v_run')
+npy tokens.npy '|u1' '(2, 3)' '\001\002\003\004\005\006'
+npy flat.npy '|u1' '(6,)' '\001\002\003\004\005\006'
+npy floats.npy '<f4' '(1, 1)' '\000\000\000\000'
+npy large.npy '<u2' '(1, 2)' '\001\000\377\377'
+npy wrong.npy '|u1' '(2, 3)' '\001\000\000\000\000\011'
+npy truncated.npy '|u1' '(2, 3)' '\001\002'
+score() {
+    "$m" score "$@" -o logits.npy
+}
+holds "a checkpoint gives logits" score "$weights" --tokens tokens.npy
+holds "their shape is (B, T, V)" grep -q -a "(2, 3, [0-9]*)" logits.npy
+mv logits.npy first.npy
+npy modality.npy '|u1' '(2, 3)' '\000\000\000\000\000\000'
+holds "modalities may be given" score "$weights" --tokens tokens.npy --modality modality.npy
+holds "dense does not look at them" cmp first.npy logits.npy
+rm -f logits.npy
+refuses 1 'flat.npy: 1 dimensions, expected' score "$weights" --tokens flat.npy
+refuses 1 'floats.npy: an array of floats' score "$weights" --tokens floats.npy
+refuses 1 'large.npy: element (0, 1) is 65535, expected a token' score "$weights" --tokens large.npy
+refuses 1 'truncated.npy' score "$weights" --tokens truncated.npy
+refuses 1 'wrong.npy: element (1, 2) is 9, expected a modality' \
+    score "$weights" --tokens tokens.npy --modality wrong.npy
+refuses 1 'large.npy: 1 x 2 modalities, expected 2 x 3' \
+    score "$weights" --tokens tokens.npy --modality large.npy
+refuses 1 'none.safetensors' score none.safetensors --tokens tokens.npy
+refuses 1 'tokens.npy' score tokens.npy --tokens tokens.npy
+head -c 3000 "$weights" >cut.safetensors
+refuses 1 'cut.safetensors' score cut.safetensors --tokens tokens.npy
+holds "and no logits were written" [ ! -e logits.npy ]
+refuses 1 '/nonexistent/l.npy' "$m" score "$weights" --tokens tokens.npy -o /nonexistent/l.npy
+
+# ---- what always works
+holds "doctor" "$m" doctor --db none.db >"$work/out"
+for kind in archs workloads data tables plots settings backends; do
+    holds "list $kind" "$m" list "$kind" -w "$home/workloads" --format csv >"$work/out"
+done
+holds "list runs" "$m" list runs --db good.db --format json >"$work/out"
+finish
