@@ -10,6 +10,7 @@ mb_model_config tiny_config(const mb_arch *arch);
 /* AdamW without clipping and decay. */
 mb_optimizer_config tiny_optimizer(float lr);
 
+/* One thread: a barrier costs more than a tiny product, far more on a busy machine. */
 mb_ctx *tiny_ctx(const char *backend);
 
 /* A model whose parameters are drawn from SEED; asserts that it opens. */
