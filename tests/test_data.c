@@ -212,11 +212,11 @@ static pid_t start_preparing(void)
 /* kill -9 at different moments, then again: never a half set, and the second try succeeds. */
 Test(data, a_killed_preparation_leaves_no_half_set)
 {
-    for (int delay = 0; delay < 12; delay++) {
+    for (int delay = 0; delay < 6; delay++) {
         pid_t child = start_preparing();
         mb_err err;
 
-        usleep((useconds_t)(delay * 3000));
+        usleep((useconds_t)(delay * 7000));
         kill(child, SIGKILL);
         waitpid(child, NULL, 0);
         err = verify();
