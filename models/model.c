@@ -20,23 +20,46 @@ int mb_ffn_width(int width, int multiple)
     return (f + multiple - 1) / multiple * multiple;
 }
 
+/* Upper limits are far beyond use: they keep products of sizes inside 64 bits. */
+static mb_err check_ranges(const mb_arch *arch, const mb_model_config *m)
+{
+    const double routed = arch->ffn == MB_BY_ROUTER;
+    const struct {
+        const char *name;
+        double value, low, high;
+    } ranges[] = {
+        { "vocab", m->vocab, 2, INT32_MAX },
+        { "modalities", m->modalities, 1, MB_MODALITIES },
+        { "width", m->width, 2, 1 << 16 },
+        { "layers", m->layers, 1, 1000 },
+        { "heads", m->heads, 1, 1 << 15 },
+        { "ffn_width", m->ffn_width, 0, 1 << 20 },
+        { "ffn_multiple", m->ffn_multiple, m->ffn_width == 0, 1 << 16 },
+        { "norm_eps", m->norm_eps, 0, 1 },
+        { "rope_base", m->rope_base, 1, 1e12 },
+        { "z_loss", m->z_loss, 0, 1e6 },
+        { "experts", m->experts, routed * arch->top_k, 1 << 12 },
+        { "capacity", m->capacity, routed * 1e-6, 1e6 },
+        { "eval_capacity", m->eval_capacity, 0, 1e6 },
+        { "balance", m->balance, 0, 1e6 },
+        { "router_z", m->router_z, 0, 1e6 },
+        { "jitter", m->jitter, 0, 1 },
+    };
+
+    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
+        if (!(ranges[i].value >= ranges[i].low && ranges[i].value <= ranges[i].high)) /* or NaN */
+            return mb_fail(MB_EINVAL, "arch %s: %s %g: expected %g to %g", arch->name,
+                           ranges[i].name, ranges[i].value, ranges[i].low, ranges[i].high);
+    return MB_OK;
+}
+
 static mb_err check(const mb_arch *arch, const mb_model_config *m)
 {
-    if (m->vocab < 2 || m->layers < 1 || m->width < 2 || m->heads < 1)
-        return mb_fail(MB_EINVAL, "model: vocab, layers, width and heads must be positive");
+    MB_TRY(check_ranges(arch, m));
     if (m->width % m->heads != 0 || m->width / m->heads % 2 != 0)
         return mb_fail(MB_EINVAL,
                        "model: width %d with %d heads: expected heads of equal, even width",
                        m->width, m->heads);
-    if (m->modalities < 1 || m->modalities > MB_MODALITIES)
-        return mb_fail(MB_EINVAL, "model: %d modalities: expected 1 to %d", m->modalities,
-                       MB_MODALITIES);
-    if (arch->ffn == MB_BY_ROUTER && m->experts < arch->top_k)
-        return mb_fail(MB_EINVAL, "arch %s: %d experts: expected at least %d", arch->name,
-                       m->experts, arch->top_k);
-    if (arch->ffn == MB_BY_ROUTER && !(m->capacity > 0))
-        return mb_fail(MB_EINVAL, "arch %s: capacity %g: expected more than 0", arch->name,
-                       m->capacity);
     if (arch->ffn == MB_BY_ROUTER && m->score == MB_SIGMOID && (m->balance > 0 || m->router_z > 0))
         return mb_fail(MB_EINVAL, "arch %s: balance and router_z need score = softmax", arch->name);
     return MB_OK;

@@ -37,11 +37,12 @@ static mb_err check_batch(const mb_model *m, const mb_batch *b)
 
     for (int64_t i = 0; i < t; i++) {
         if (b->token[i] < 0 || b->token[i] >= m->config.vocab || b->target[i] >= m->config.vocab)
-            return mb_fail(MB_EINVAL, "position %lld: token %d: expected 0 to %d", (long long)i,
-                           b->token[i], m->config.vocab - 1);
-        if (b->modality[i] >= m->config.modalities)
-            return mb_fail(MB_EINVAL, "position %lld: modality %d: expected 0 to %d", (long long)i,
-                           b->modality[i], m->config.modalities - 1);
+            return mb_fail(MB_EINVAL, "position %lld: token %d, target %d: expected 0 to %d",
+                           (long long)i, b->token[i], b->target[i], m->config.vocab - 1);
+        if (b->modality[i] >= m->config.modalities || b->target_modality[i] >= MB_MODALITIES)
+            return mb_fail(MB_EINVAL, "position %lld: modality %d, of target %d: expected 0 to %d",
+                           (long long)i, b->modality[i], b->target_modality[i],
+                           m->config.modalities - 1);
     }
     return MB_OK;
 }

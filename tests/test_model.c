@@ -332,3 +332,77 @@ Test(model, an_untrained_model_knows_nothing)
     tiny_free(&batch);
     mb_ctx_close(c);
 }
+
+/* ---- bad input --------------------------------------------------------------------------------
+ */
+
+static void expect_refused(const char *name, mb_model_config config, const char *what)
+{
+    mb_ctx *c = tiny_ctx("ref");
+    mb_model *m = (mb_model *)c; /* anything but NULL */
+
+    cr_expect_eq(mb_model_open(c, mb_arch_find(name), &config, 1, &m), MB_EINVAL, "%s", what);
+    cr_expect_null(m);
+    cr_expect(strstr(mb_message(), what), "%s: %s", what, mb_message());
+    mb_ctx_close(c);
+}
+
+Test(model, a_setting_out_of_range_is_refused)
+{
+    mb_model_config good = tiny_config(mb_arch_find("switch")), bad = good;
+
+#define REFUSED(field, bad_value)                                                                  \
+    bad = good, bad.field = (bad_value), expect_refused("switch", bad, #field)
+    REFUSED(vocab, 1);
+    REFUSED(modalities, 4);
+    REFUSED(width, -8);
+    REFUSED(layers, 0);
+    REFUSED(heads, 3);
+    REFUSED(heads, 8); /* RoPE turns pairs */
+    REFUSED(ffn_width, -1);
+    REFUSED(norm_eps, NAN);
+    REFUSED(experts, 0);
+    REFUSED(capacity, 0);
+    REFUSED(capacity, NAN);
+    REFUSED(capacity, INFINITY);
+    REFUSED(eval_capacity, NAN);
+    REFUSED(eval_capacity, -1);
+    REFUSED(jitter, 2);
+#undef REFUSED
+    bad = good;
+    bad.ffn_width = 0; /* and no multiple to round it to */
+    expect_refused("dense", bad, "ffn_multiple");
+    bad = good;
+    bad.experts = 1;
+    expect_refused("gshard", bad, "experts");
+    bad = good;
+    bad.score = MB_SIGMOID;
+    expect_refused("switch", bad, "softmax");
+}
+
+Test(model, a_batch_that_is_not_the_models_is_refused)
+{
+    mb_ctx *c = tiny_ctx("ref");
+    mb_model_config config = tiny_config(mb_arch_find("mot"));
+    mb_batch b = tiny_batch(&config, 1, 0.4);
+    mb_model *m = tiny_model(c, mb_arch_find("mot"), &config, 1);
+    mb_losses losses;
+
+    b.token[5] = 32;
+    cr_expect_eq(mb_model_gradients(m, &b, 0, &losses), MB_EINVAL);
+    b.token[5] = -1;
+    cr_expect_eq(mb_model_gradients(m, &b, 0, &losses), MB_EINVAL);
+    b.token[5] = 0;
+    b.target[7] = 32;
+    cr_expect_eq(mb_model_gradients(m, &b, 0, &losses), MB_EINVAL);
+    cr_expect(strstr(mb_message(), "position 7"), "%s", mb_message());
+    b.target[7] = 0;
+    b.modality[23] = MB_SPEECH;
+    cr_expect_eq(mb_model_gradients(m, &b, 0, &losses), MB_EINVAL);
+    b.modality[23] = MB_TEXT;
+    b.target_modality[23] = MB_MODALITIES;
+    cr_expect_eq(mb_model_gradients(m, &b, 0, &losses), MB_EINVAL);
+    mb_model_close(m);
+    tiny_free(&b);
+    mb_ctx_close(c);
+}

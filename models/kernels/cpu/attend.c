@@ -20,13 +20,14 @@ typedef struct attention { /* arguments of a call; dx, dy: backward only */
     const float *x, *dy;
     float *y, *lse, *dx; /* y and lse: results of the forward, borrowed by the backward */
     int64_t d, e, heads;
+    float scale; /* of the scores: 1/sqrt(e) */
     bool add;
 } attention;
 
 typedef struct workspace {           /* of a thread, for one sequence and head */
-    float *q, *k, *v, *dq, *dk, *dv; /* (L, e), q times 1/sqrt(e) */
-    float *dy, *y, *dot;             /* (L, e), (L, e), (L): dy . y */
-    float *p, *dp;                   /* (QUERIES, width) scores, probabilities */
+    float *q, *k, *v, *dq, *dk, *dv; /* (L, e) */
+    float *dy, *out, *dot;           /* (L, e), (L, e), (L): dy . y */
+    float *p, *dp;                   /* (QUERIES, width): scores, then probabilities */
     int64_t width;                   /* L in whole groups */
     const int32_t *at, *lo, *hi;     /* of the sequence; at may be NULL: then */
     int64_t row, head;               /* its position p is row `row` + p */
@@ -47,7 +48,7 @@ static int64_t space_needed(int64_t len, int64_t e)
 
 static void divide(workspace *w, float *space, int64_t len, int64_t e)
 {
-    float **rows[] = { &w->q, &w->k, &w->v, &w->dq, &w->dk, &w->dv, &w->dy, &w->y };
+    float **rows[] = { &w->q, &w->k, &w->v, &w->dq, &w->dk, &w->dv, &w->dy, &w->out };
 
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++, space += aligned(len * e))
         *rows[i] = space;
@@ -74,19 +75,12 @@ static int64_t row_of(const workspace *w, int64_t p)
     return w->at ? w->at[p] : w->row + p;
 }
 
-/* to (L, e) = SCALE times the columns from COLUMN on of the sequence's rows of FROM (T, WIDTH). */
-static void pack(float *to, const float *from, int64_t width, int64_t column, float scale,
-                 const workspace *w, const attention *a)
+/* to (L, e) = the columns from COLUMN on of the sequence's rows of FROM (T, WIDTH). */
+static void pack(float *to, const float *from, int64_t width, int64_t column, const workspace *w,
+                 const attention *a)
 {
-    int64_t e = a->e;
-
-    for (int64_t p = 0; p < a->span->len; p++) {
-        const float *row = from + row_of(w, p) * width + column;
-
-#pragma omp simd
-        for (int64_t j = 0; j < e; j++)
-            to[p * e + j] = row[j] * scale;
-    }
+    for (int64_t p = 0; p < a->span->len; p++)
+        memcpy(to + p * a->e, from + row_of(w, p) * width + column, (size_t)a->e * sizeof *to);
 }
 
 /* The reverse, into dx (T, 3D). */
@@ -109,9 +103,9 @@ static void pack_qkv(workspace *w, const attention *a)
 {
     int64_t d = a->d, column = w->head * a->e;
 
-    pack(w->q, a->x, 3 * d, column, 1 / sqrtf((float)a->e), w, a);
-    pack(w->k, a->x, 3 * d, column + d, 1, w, a);
-    pack(w->v, a->x, 3 * d, column + 2 * d, 1, w, a);
+    pack(w->q, a->x, 3 * d, column, w, a);
+    pack(w->k, a->x, 3 * d, column + d, w, a);
+    pack(w->v, a->x, 3 * d, column + 2 * d, w, a);
 }
 
 static block block_at(const workspace *w, int64_t begin, int64_t len)
@@ -125,11 +119,13 @@ static block block_at(const workspace *w, int64_t begin, int64_t len)
     return (block){ begin, n, low, high < low ? 0 : high - low + 1 };
 }
 
-/* p (n, keys) = q k^T */
-static void scores(const workspace *w, const block *b, int64_t e)
+/* p (n, keys) = q k^T / sqrt(e) */
+static void scores(const workspace *w, const attention *a, const block *b)
 {
-    sgemm(1, 'N', 'T', b->n, b->keys, e, 1, w->q + b->begin * e, e, w->k + b->low * e, e, 0, w->p,
-          w->width);
+    int64_t e = a->e;
+
+    sgemm(1, 'N', 'T', b->n, b->keys, e, a->scale, w->q + b->begin * e, e, w->k + b->low * e, e, 0,
+          w->p, w->width);
 }
 
 /* Query I of the block: of the groups that hold keys it sees, the others' scores become -inf; all
@@ -158,9 +154,9 @@ static void clear_outside(float *p, window seen, int64_t keys)
 static void attend_block(workspace *w, const attention *a, const block *b)
 {
     int64_t e = a->e;
-    float *y = w->y, total[QUERIES];
+    float total[QUERIES];
 
-    scores(w, b, e);
+    scores(w, a, b);
     for (int64_t i = 0; i < b->n; i++) {
         float *p = w->p + i * w->width;
         window seen = mask(p, w, b, i);
@@ -169,13 +165,13 @@ static void attend_block(workspace *w, const attention *a, const block *b)
                                a->lse + row_of(w, b->begin + i) * a->heads + w->head);
         clear_outside(p, seen, b->keys);
     }
-    sgemm(1, 'N', 'N', b->n, e, b->keys, 1, w->p, w->width, w->v + b->low * e, e, 0, y, e);
+    sgemm(1, 'N', 'N', b->n, e, b->keys, 1, w->p, w->width, w->v + b->low * e, e, 0, w->out, e);
     for (int64_t i = 0; i < b->n; i++) {
         float *to = a->y + row_of(w, b->begin + i) * a->d + w->head * e, scale = 1 / total[i];
 
 #pragma omp simd
         for (int64_t j = 0; j < e; j++)
-            to[j] = y[i * e + j] * scale;
+            to[j] = w->out[i * e + j] * scale;
     }
 }
 
@@ -201,7 +197,7 @@ static void attend_bwd_block(workspace *w, const attention *a, const block *b)
 {
     int64_t e = a->e, n = b->n, keys = b->keys, from = b->begin * e, to = b->low * e;
 
-    scores(w, b, e);
+    scores(w, a, b);
     sgemm(1, 'N', 'T', n, keys, e, 1, w->dy + from, e, w->v + to, e, 0, w->dp, w->width);
     score_gradients(w, a, b);
     sgemm(1, 'T', 'N', keys, e, n, 1, w->p, w->width, w->dy + from, e, 1, w->dv + to, e);
@@ -224,14 +220,14 @@ static void attend_bwd_task(workspace *w, const attention *a)
     int64_t len = a->span->len, e = a->e, d = a->d, column = w->head * e;
 
     pack_qkv(w, a);
-    pack(w->dy, a->dy, d, column, 1, w, a);
-    pack(w->y, a->y, d, column, 1, w, a);
+    pack(w->dy, a->dy, d, column, w, a);
     for (int64_t p = 0; p < len; p++) {
+        const float *y = a->y + row_of(w, p) * d + column, *dy = w->dy + p * e;
         float dot = 0;
 
 #pragma omp simd reduction(+ : dot)
         for (int64_t j = 0; j < e; j++)
-            dot += w->dy[p * e + j] * w->y[p * e + j];
+            dot += dy[j] * y[j];
         w->dot[p] = dot;
     }
     memset(w->dk, 0, (size_t)(len * e) * sizeof *w->dk);
@@ -241,8 +237,8 @@ static void attend_bwd_task(workspace *w, const attention *a)
 
         attend_bwd_block(w, a, &b);
     }
-    unpack(w->dq, column, 1 / sqrtf((float)e), w, a); /* the other two have q's factor */
-    unpack(w->dk, column + d, 1, w, a);
+    unpack(w->dq, column, a->scale, w, a);
+    unpack(w->dk, column + d, a->scale, w, a);
     unpack(w->dv, column + 2 * d, 1, w, a);
 }
 
@@ -283,10 +279,25 @@ static void each_task(mb_ctx *c, const attention *a, void (*work)(workspace *, c
     }
 }
 
+static attention attention_of(const float *x, float *y, float *lse, const mb_span *s, int64_t d,
+                              int heads)
+{
+    int64_t e = d / heads;
+
+    return (attention){ .span = s,
+                        .x = x,
+                        .y = y,
+                        .lse = lse,
+                        .d = d,
+                        .e = e,
+                        .heads = heads,
+                        .scale = 1 / sqrtf((float)e) };
+}
+
 void cpu_attend(mb_ctx *c, float *y, float *lse, const float *x, const mb_span *s, int64_t d,
                 int heads)
 {
-    attention a = { .span = s, .x = x, .y = y, .lse = lse, .d = d, .e = d / heads, .heads = heads };
+    attention a = attention_of(x, y, lse, s, d, heads);
 
     c->executed = issued(&a, 2);
     each_task(c, &a, attend_task);
@@ -295,17 +306,11 @@ void cpu_attend(mb_ctx *c, float *y, float *lse, const float *x, const mb_span *
 void cpu_attend_bwd(mb_ctx *c, float *dx, const float *dy, const float *y, const float *lse,
                     const float *x, const mb_span *s, int64_t d, int heads, bool add)
 {
-    attention a = { .span = s,
-                    .x = x,
-                    .dy = dy,
-                    .y = (float *)y,
-                    .lse = (float *)lse,
-                    .dx = dx,
-                    .d = d,
-                    .e = d / heads,
-                    .heads = heads,
-                    .add = add };
+    attention a = attention_of(x, (float *)y, (float *)lse, s, d, heads);
 
+    a.dy = dy;
+    a.dx = dx;
+    a.add = add;
     c->executed = issued(&a, 5);
     each_task(c, &a, attend_bwd_task);
 }
