@@ -2,6 +2,7 @@
 #include "base/file.h"
 
 #include <assert.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -82,9 +83,19 @@ static uint16_t nearest(const table *t, const uint8_t *x)
 
 static void assign(const table *t, const uint8_t *point, int64_t n, uint16_t *code)
 {
-#pragma omp parallel for schedule(static)
-    for (int64_t p = 0; p < n; p++)
-        code[p] = nearest(t, point + p * t->dim);
+#pragma omp parallel
+    {
+        int64_t mine = -1; /* the point that this thread did last */
+
+#pragma omp for schedule(static)
+        for (int64_t p = 0; p < n; p++) {
+            const uint8_t *x = point + p * t->dim;
+            bool again = p > 0 && mine == p - 1 && !memcmp(x, x - t->dim, (size_t)t->dim);
+
+            code[p] = again ? code[p - 1] : nearest(t, x); /* backgrounds repeat */
+            mine = p;
+        }
+    }
 }
 
 void mb_kmeans_assign(const uint8_t *point, int64_t n, int dim, const uint8_t *centroid, int k,
