@@ -161,8 +161,9 @@ static mb_err find_pairs(mb_store *s, mb_comparison *c, arm *a, const arm *base)
 
 static const char *const split_name[] = { "val", "train" };
 
+/* *known is false when the baseline has no curve there. */
 static mb_err match_pair(mb_store *s, run r, run base, const char *split, const char *modality,
-                         mb_match *out)
+                         mb_match *out, bool *known)
 {
     mb_point *a, *b = NULL;
     size_t n_a, n_b;
@@ -170,7 +171,8 @@ static mb_err match_pair(mb_store *s, run r, run base, const char *split, const 
 
     MB_TRY(mb_store_curve(s, base[RUN].integer, split, modality, "loss", &a, &n_a));
     err = mb_store_curve(s, r[RUN].integer, split, modality, "loss", &b, &n_b);
-    if (!err)
+    *known = !err && n_a > 0;
+    if (*known)
         *out = mb_match_curves(a, n_a, b, n_b);
     free(a);
     free(b);
@@ -204,13 +206,13 @@ static mb_err find_slopes(mb_store *s, const arm *a, int split, const char *moda
     mb_err err = MB_OK;
 
     for (size_t i = 0; !err && i < a->n; i++) {
+        bool known = false;
         mb_match m;
 
-        if (!a->pair[i])
+        if (a->pair[i])
+            err = match_pair(s, run_of(a, i), a->pair[i], split_name[split], modality, &m, &known);
+        if (!known)
             continue;
-        err = match_pair(s, run_of(a, i), a->pair[i], split_name[split], modality, &m);
-        if (err)
-            break;
         for (int by = 0; by < MB_MATCH_BYS; by++)
             v[(size_t)by * a->n + pairs] = m.slope * cost_ratio(run_of(a, i), a->pair[i], by);
         pairs++;
@@ -228,18 +230,21 @@ static mb_err find_slopes(mb_store *s, const arm *a, int split, const char *moda
 
 /* ---- rows ---------------------------------------------------------------------------------- */
 
-/* Last validation losses of an arm; *n of them. */
+/* Last validation losses of an arm, NaN where a run diverged; *n of them. */
 static mb_err last_losses(mb_store *s, const arm *a, const char *modality, double *out, size_t *n)
 {
     *n = 0;
     for (size_t i = 0; i < a->n; i++) {
-        mb_point *p;
-        size_t points;
+        const char *const parameters[] = { run_of(a, i)[RUN].string, modality, NULL };
+        mb_rows *rows;
 
-        MB_TRY(mb_store_curve(s, run_of(a, i)[RUN].integer, "val", modality, "loss", &p, &points));
-        if (points)
-            out[(*n)++] = p[points - 1].value;
-        free(p);
+        MB_TRY(mb_store_query(s,
+                              "SELECT value FROM v_final WHERE run_id = CAST(?1 AS INTEGER) "
+                              "AND split = 'val' AND modality = ?2 AND metric = 'loss'",
+                              parameters, &rows));
+        if (rows->n)
+            out[(*n)++] = rows->cell[0].type == MB_NULL ? NAN : rows->cell[0].real;
+        mb_rows_free(rows);
     }
     return MB_OK;
 }
@@ -355,6 +360,8 @@ mb_err mb_compare(mb_store *s, const char *workload, const char *baseline, mb_co
     err = out->runs->n ? add_arms(s, out, baseline)
                        : mb_fail(MB_EMISSING, "%s: no finished run%s%s", mb_store_path(s),
                                  workload ? " of workload " : "", workload ? workload : "");
+    if (!err && !out->n)
+        err = mb_fail(MB_EMISSING, "%s: no finished run has a validation loss", mb_store_path(s));
     if (err)
         mb_comparison_free(out);
     return err;

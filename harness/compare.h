@@ -23,7 +23,8 @@ typedef struct mb_compared {
     int64_t params_total, params_active;
     size_t runs;
     double flops_model, train_s; /* means over runs of the whole training; NaN: not known */
-    double loss, loss_sd;        /* last validation loss: mean and deviation over runs */
+    double loss, loss_sd;        /* last validation loss: mean and deviation over runs; NaN when one
+                                    diverged */
     mb_slope slope[MB_COMPARE_SPLITS][MB_MATCH_BYS]; /* seeds = 0: not compared */
 } mb_compared;
 

@@ -61,8 +61,9 @@ static void add_params(mb_table *t, const mb_compared *r)
 
 static void add_loss(mb_table *t, const mb_compared *r)
 {
-    add_text(t, isnan(r->loss_sd) ? mb_format("%.3f", r->loss)
-                                  : mb_format("%.3f ± %.3f", r->loss, r->loss_sd));
+    add_text(t, isnan(r->loss)      ? mb_format("diverged")
+                : isnan(r->loss_sd) ? mb_format("%.3f", r->loss)
+                                    : mb_format("%.3f ± %.3f", r->loss, r->loss_sd));
     mb_table_real(t, r->loss);
     mb_table_real(t, r->loss_sd);
 }

@@ -171,7 +171,8 @@ static void write_script(const mb_rows *rows, const char *workload, const kind *
     char *data = mb_format("%s/data", folder);
 
     fputs("set terminal ", out);
-    fprintf(out, k->terminal, k->width * modalities.n);
+    fprintf(out, k->terminal, /* one panel alone is wider: the headline must fit */
+            modalities.n == 1 ? k->width * 3 / 2 : k->width * modalities.n);
     fputs("\nset output ", out);
     write_quoted(picture, out);
     fprintf(out, "\nseeds = %d\nplain = %d\n", seeds.n, k->plain);

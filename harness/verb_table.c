@@ -26,16 +26,12 @@ static const mb_table_column summary_columns[] = {
     { .name = "loss_image", .title = "image", .show = MB_SHOW_FIXED },
 };
 
-/* A run's last validation loss is the value at the greatest step of its series. */
 static const char summary_sql[] =
     "WITH last AS ("
-    "  SELECT l.run_id, max(iif(q.modality = 'all', v.value, NULL)) AS loss, "
-    "    max(iif(q.modality = 'text', v.value, NULL)) AS text, "
-    "    max(iif(q.modality = 'image', v.value, NULL)) AS image "
-    "  FROM v_latest AS l CROSS JOIN series AS q JOIN value AS v "
-    "    ON v.run = l.run_id AND v.series = q.id AND v.step = "
-    "       (SELECT max(step) FROM value WHERE run = l.run_id AND series = q.id) "
-    "  WHERE q.split = 'val' AND q.metric = 'loss' GROUP BY l.run_id) "
+    "  SELECT run_id, max(iif(modality = 'all', value, NULL)) AS loss, "
+    "    max(iif(modality = 'text', value, NULL)) AS text, "
+    "    max(iif(modality = 'image', value, NULL)) AS image "
+    "  FROM v_final WHERE split = 'val' AND metric = 'loss' GROUP BY run_id) "
     "SELECT workload, arch, backend, precision, count(*), max(params_total), max(params_active), "
     "  avg(flops_model / tokens), avg(flops_useful / tokens), avg(flops_executed / tokens), "
     "  avg(tokens_per_s), avg(train_s), avg(loss), avg(text), avg(image) "

@@ -16,7 +16,7 @@ paint(a) = colour[1 + (a - 1) % 7]
 array goal[M]
 do for [m = 1:M] {
     stats data index block(m, 1) + 1 using 3 nooutput name 'dense'
-    goal[m] = word(archs, 1) eq 'dense' ? dense_min : NaN
+    goal[m] = word(archs, 1) eq 'dense' && exists('dense_min') ? dense_min : NaN
 }
 
 set encoding utf8

@@ -43,7 +43,7 @@ static mb_err make_parent(const char *path)
 
 static mb_err open_database(mb_store *s, bool create, const mb_schema *schema)
 {
-    int flags = SQLITE_OPEN_READWRITE | (create ? SQLITE_OPEN_CREATE : 0);
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | (create ? SQLITE_OPEN_CREATE : 0);
 
     if (sqlite3_open_v2(s->path, &s->db, flags, NULL))
         return mb_sql_fail(s);

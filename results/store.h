@@ -12,7 +12,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-typedef struct mb_store mb_store;
+typedef struct mb_store mb_store; /* for one thread at a time */
 
 /* Opens PATH, creating it (and its folder) when CREATE, and migrates it forward. Refuses a file
    that is not ours, damaged, or from a newer schema. */

@@ -49,17 +49,24 @@ CREATE VIEW v_latest AS
                    GROUP BY workload, arch, seed, backend, precision);
 
 -- Cumulative tokens, FLOPs and time at each value: train_s is steps times the median undisturbed
--- step, train_wall_s the wall clock as it was.
+-- step, train_wall_s the wall clock as it was. (CROSS JOIN fixes the order: series first, so that
+-- asking for one split never reads the others.)
 CREATE VIEW v_curve AS
   SELECT v.run AS run_id, v.step, q.split, q.modality, q.metric, v.value, v.n,
          iif(v.step = 0, 0, s.tokens_sum) AS tokens,
          iif(v.step = 0, 0.0, s.flops_model_sum) AS flops_model,
          v.step * p.step_s AS train_s,
          iif(v.step = 0, 0.0, s.wall_ns_sum / 1e9) AS train_wall_s
-  FROM value AS v
-  JOIN series AS q ON q.id = v.series
+  FROM series AS q CROSS JOIN value AS v ON v.series = q.id
   LEFT JOIN step AS s ON s.run = v.run AND s.step = v.step
   LEFT JOIN v_pace AS p ON p.run_id = v.run;
+
+-- The last value of every series of every run.
+CREATE VIEW v_final AS
+  SELECT r.id AS run_id, q.split, q.modality, q.metric, v.step, v.value, v.n
+  FROM run AS r CROSS JOIN series AS q CROSS JOIN value AS v
+  ON v.run = r.id AND v.series = q.id
+     AND v.step = (SELECT max(step) FROM value WHERE run = r.id AND series = q.id);
 
 CREATE VIEW v_step AS
   SELECT run AS run_id, step, wall_ns / 1e9 AS wall_s, cpu_ns / 1e9 AS cpu_s, tokens, flagged,

@@ -79,6 +79,7 @@ static fixture_run completed(const fixture_run *r)
     f.hash = f.hash ? f.hash : "h";
     f.speed = f.speed > 0 ? f.speed : 1;
     f.floor = f.floor > 0 ? f.floor : 2;
+    f.planned = f.planned ? f.planned : f.steps;
     f.backend = f.backend ? f.backend : "cpu";
     return f;
 }
@@ -98,7 +99,7 @@ static int64_t begin(mb_store *s, const fixture_run *f)
                        .seed = f->seed,
                        .params_total = 1000,
                        .params_active = 900,
-                       .steps = f->steps,
+                       .steps = f->planned,
                        .pid = getpid() };
     int64_t run;
 
@@ -148,6 +149,8 @@ int64_t fixture_add(mb_store *s, const fixture_run *r)
                                       .flagged = i == 1 ? 2 : 0 };
         n_values += add_values(&f, i, values + n_values);
     }
+    if (f.no_values)
+        n_values = 0;
     cr_assert_eq(mb_store_samples(s, run, steps, (size_t)f.steps, values, n_values), MB_OK, "%s",
                  mb_message());
     cr_assert_eq(mb_store_run_event(s, run, f.status, NULL, NULL), MB_OK, "%s", mb_message());

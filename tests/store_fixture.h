@@ -22,6 +22,8 @@ typedef struct fixture_run {
     double speed;                /* of learning; 0: 1 */
     double floor;                /* loss that is approached; 0: 2 */
     const char *backend;         /* NULL: "cpu" */
+    int64_t planned;             /* 0: steps */
+    bool no_values;
 } fixture_run;
 
 /* A run with losses of floor + 3 exp(-3 speed step / steps) for "all", "text" and "image" (the last

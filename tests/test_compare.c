@@ -139,6 +139,61 @@ Test(compare, seeds_are_paired_and_all_must_reach)
     mb_store_close(s);
 }
 
+/* A run whose last loss is no number has none to show, but what it reached before it reached. */
+Test(compare, a_diverged_run_has_no_last_loss)
+{
+    mb_store *s = fixture_store();
+    mb_value_row end = { 101, "val", "all", "loss", NAN, 1 };
+    mb_step_row step = { .step = 101, .wall_ns = 1000000, .tokens = 64, .flops_model = 1000 };
+    int64_t run;
+    mb_err err;
+    char *text;
+
+    for (int i = 0; i < 2; i++) {
+        run = fixture_add(
+            s,
+            &(fixture_run){ .arch = i ? "mot" : "dense", .planned = 101, .status = "interrupted" });
+        cr_assert_eq(mb_store_samples(s, run, &step, 1, &end, i), MB_OK, "%s", mb_message());
+        cr_assert_eq(mb_store_run_event(s, run, "ok", NULL, NULL), MB_OK);
+    }
+    text = cmp_text(NULL, MB_TABLE_HUMAN, &err);
+    cr_assert_eq(err, MB_OK, "%s", mb_message());
+    cr_assert(strstr(text, "diverged"), "%s", text);
+    cr_assert_str_eq(stored(s, "all", "val", "flops"), "1.0 1 1");
+    free(text);
+    mb_store_close(s);
+}
+
+/* A baseline that never measured a modality cannot be missed in it. */
+Test(compare, a_modality_without_a_baseline_is_not_compared)
+{
+    mb_store *s = fixture_store();
+    mb_value_row speech = { 100, "val", "speech", "loss", 1, 1 };
+    mb_err err;
+
+    fixture_add(s, &(fixture_run){ 0 });
+    cr_assert_eq(
+        mb_store_samples(s, fixture_add(s, &(fixture_run){ .arch = "mot" }), NULL, 0, &speech, 1),
+        MB_OK);
+    free(cmp_text(NULL, MB_TABLE_HUMAN, &err));
+    cr_assert_eq(err, MB_OK);
+    cr_assert_str_eq(stored(s, "speech", "val", "flops"), "(no row)");
+    cr_assert_str_eq(stored(s, "text", "val", "flops"), "1.0 1 1");
+    mb_store_close(s);
+}
+
+Test(compare, runs_without_validation_are_said)
+{
+    mb_store *s = fixture_store();
+    mb_err err;
+
+    fixture_add(s, &(fixture_run){ .no_values = true });
+    free(cmp_text(NULL, MB_TABLE_HUMAN, &err));
+    cr_assert_eq(err, MB_EMISSING);
+    cr_assert(strstr(mb_message(), "no finished run has a validation loss"));
+    mb_store_close(s);
+}
+
 /* ---- which runs count ---------------------------------------------------------------------- */
 
 Test(compare, only_the_newest_finished_run_counts)

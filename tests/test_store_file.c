@@ -181,8 +181,8 @@ Test(store_file, the_check_knows_our_invariants)
 /* ---- versions ------------------------------------------------------------------------------ */
 
 static const char *const old_steps[] = {
-    "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;"
-    "CREATE TABLE fruit (name TEXT NOT NULL) STRICT;",
+    ("CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;"
+     "CREATE TABLE fruit (name TEXT NOT NULL) STRICT;"),
     "ALTER TABLE fruit ADD COLUMN weight REAL; UPDATE fruit SET weight = 1.5;",
     "ALTER TABLE fruit ADD COLUMN oops REAL; SELECT no_such_function();",
 };

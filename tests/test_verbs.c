@@ -120,6 +120,22 @@ Test(verbs, plot_picks_the_kind_by_extension)
     mb_map_close(&map);
 }
 
+/* dense has no speech: its place stays empty and nobody's least loss is drawn. */
+Test(verbs, plot_bears_an_architecture_without_a_modality)
+{
+    mb_value_row speech = { 100, "val", "speech", "loss", 1, 1 };
+    mb_store *s = fixture_store();
+
+    if (system("gnuplot --version >/dev/null 2>&1"))
+        cr_skip_test("gnuplot is not installed");
+    fixture_add(s, &(fixture_run){ 0 });
+    cr_assert_eq(
+        mb_store_samples(s, fixture_add(s, &(fixture_run){ .arch = "mot" }), NULL, 0, &speech, 1),
+        MB_OK);
+    mb_store_close(s);
+    cr_assert_eq(plot_to("p.svg"), MB_OK, "%s", mb_message());
+}
+
 Test(verbs, plot_refuses_what_it_cannot_draw)
 {
     mb_store *s;
