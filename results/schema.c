@@ -21,14 +21,14 @@ static mb_err read_version(mb_store *s, int64_t *version)
     return mb_sql_integer(s, version, 0, "PRAGMA user_version", "");
 }
 
-mb_err mb_schema_verify(mb_store *s, const mb_schema *schema, bool create)
+mb_err mb_schema_verify(mb_store *s, const mb_schema *schema)
 {
     int64_t id, version, objects;
 
     MB_TRY(mb_sql_integer(s, &objects, 0, "SELECT count(*) FROM sqlite_master", ""));
     MB_TRY(mb_sql_integer(s, &id, 0, "PRAGMA application_id", ""));
     MB_TRY(read_version(s, &version));
-    if (id == 0 && objects == 0 && version == 0 && create)
+    if (id == 0 && objects == 0 && version == 0)
         return MB_OK;
     if (id != MB_APPLICATION_ID)
         return mb_fail(MB_ECORRUPT,

@@ -49,7 +49,7 @@ static mb_err open_database(mb_store *s, bool create, const mb_schema *schema)
         return mb_sql_fail(s);
     sqlite3_busy_timeout(s->db, BUSY_MS);
     MB_TRY(mb_sql_exec(s, "PRAGMA foreign_keys = ON"));
-    MB_TRY(mb_schema_verify(s, schema, create));
+    MB_TRY(mb_schema_verify(s, schema));
     MB_TRY(use_wal(s));
     return mb_schema_migrate(s, schema);
 }

@@ -44,7 +44,7 @@ smoke=$home/workloads/smoke.ini
 refuses 1 '-S width=3: expected section.key=value' "$m" run "$smoke" -S width=3 --db bad.db
 refuses 1 "-a: arch 'dance' is not known" "$m" run "$smoke" -a dance --db bad.db
 refuses 1 "-s: key 'list': found 'x'" "$m" run "$smoke" -s x --db bad.db
-refuses 1 'shards' "$m" run "$smoke" -S workload.data=shards -S workload.path=/nonexistent --db bad.db
+refuses 1 '/nonexistent: No such file' "$m" run "$smoke" -S workload.data=shards -S workload.path=/nonexistent --db bad.db
 holds "no database was begun" [ ! -e bad.db -a ! -e bad.checkpoints ]
 
 # ---- a job that fails is recorded, and the others go on

@@ -17,22 +17,22 @@ holds "another seed gives another curve" [ "$(curves cpu.db | cut -d'|' -f7 | md
     "$(curves other.db | cut -d'|' -f7 | md5sum)" ]
 
 # Micro-batches and resuming are steps of the same size in other pieces: only themselves to compare.
-train whole.db -a mot --set workload.accumulate=3
-train whole2.db -a mot --set workload.accumulate=3
+train whole.db -a mot -S workload.accumulate=3
+train whole2.db -a mot -S workload.accumulate=3
 holds "accumulated steps repeat" same_curves whole.db whole2.db
 
 train cpu.db --resume
 holds "what is done is not done again" \
     [ "$(sqlite3 cpu.db 'SELECT count(*) FROM v_run')" = 4 ]
-train cpu.db --resume --set workload.steps=10
+train cpu.db --resume -S workload.steps=10
 holds "other settings are other work" \
     [ "$(sqlite3 cpu.db 'SELECT count(*) FROM v_run')" = 8 ]
 
 # Ctrl-C: long runs, so that the signal finds one under way.
-long="--set workload.steps=300 --set workload.checkpoint_every=7 --set workload.eval_every=25 -a switch,mot"
+long="-S workload.steps=300 -S workload.checkpoint_every=7 -S workload.eval_every=25 -a switch,mot"
 train long.db $long
 interrupt() { # DATABASE SECONDS SIGNAL
-    "$MOTBENCH" run "$home/workloads/smoke.ini" --db "$1" --quiet --resume $long >"$work/out" \
+    "$MOTBENCH" run "$home/workloads/smoke.ini" --db "$1" --quiet --threads 1 --resume $long >"$work/out" \
         2>"$work/err" &
     pid=$!
     sleep "$2"

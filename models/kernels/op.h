@@ -29,7 +29,7 @@ int mb_ctx_threads(const mb_ctx *c);
 /* NULL-terminated names of the backends in this build. */
 const char *const *mb_backends(void);
 /* The library behind the matrix products of "cpu", and the instruction set it uses on this machine:
-   "oneDNN 2.6.3, Intel AVX2". */
+   "oneDNN 2.6.3, avx2". */
 void mb_blas_about(char *text, size_t size);
 
 /* Makes sure that BYTES of scratch are there, so that nothing allocates later. */

@@ -9,6 +9,7 @@
 #include <oneapi/dnnl/dnnl.h>
 #include <oneapi/dnnl/dnnl_debug.h>
 #include <stdio.h>
+#include <string.h>
 
 void sgemm(int threads, char op_a, char op_b, int64_t m, int64_t n, int64_t k, float alpha,
            const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c,
@@ -30,7 +31,9 @@ void sgemm(int threads, char op_a, char op_b, int64_t m, int64_t n, int64_t k, f
 void mb_blas_about(char *text, size_t size)
 {
     const dnnl_version_t *v = dnnl_version();
+    const char *isa = dnnl_cpu_isa2str(dnnl_get_effective_cpu_isa());
+    size_t prefix = strlen("cpu_isa_");
 
     snprintf(text, size, "oneDNN %d.%d.%d, %s", v->major, v->minor, v->patch,
-             dnnl_cpu_isa2str(dnnl_get_effective_cpu_isa()));
+             strncmp(isa, "cpu_isa_", prefix) ? isa : isa + prefix);
 }
