@@ -73,7 +73,7 @@ test: $B/tests/all $B/motbench ## every test (SAN=1: under the sanitizers)
 bench: $B/motbench ## what the harness itself costs
 	@sh tests/bench_overhead.sh $B/motbench
 golden: ## remake the golden values (needs PyTorch, see tests/golden/README.md)
-	python3 tests/golden/generate.py tests/golden
+	/usr/bin/python3 tests/golden/generate.py tests/golden
 
 layers: ; @sh tests/layers.sh
 format: ; clang-format -i $(ALL_C) $(ALL_H)

@@ -278,8 +278,8 @@ Test(model, equal_names_start_equal_in_every_architecture)
 /* ---- learning ---------------------------------------------------------------------------------
  */
 
-/* Mean loss after training on one batch, IMAGES of whose tokens are image tokens. Tokens inside a
-   batch are all different, so that every target can be known. */
+/* Mean loss after training on one batch, IMAGES of whose tokens are image tokens. No two documents
+   of this seed start alike, so every target can be known. */
 static double overfit(const mb_arch *arch, double images)
 {
     mb_ctx *c = tiny_ctx("cpu");
@@ -315,7 +315,7 @@ Test(model, every_architecture_overfits_one_batch_of_any_modality)
         }
 }
 
-/* A model of log V loses log V: nothing is known before training. */
+/* With a head of zeros every token is as likely as any other: log V nats. */
 Test(model, an_untrained_model_knows_nothing)
 {
     mb_ctx *c = tiny_ctx("cpu");

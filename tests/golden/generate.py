@@ -3,9 +3,9 @@
 
     generate.py [FOLDER]
 
-writes one CASE.safetensors per row of CASES into FOLDER, or beside this file. README.md says what is
-in them. Computed in float64 and stored as float32. A case is drawn again, from the next
-seed, until every decision of its routers has a margin and PyTorch's own float32 run agrees with the
+writes one CASE.safetensors per row of CASES into FOLDER, or beside this file. README.md says what
+is in them. Computed in float64 and stored as float32. A case is drawn again, from the next seed,
+until every decision of its routers has a margin and PyTorch's own float32 run agrees with the
 float64 one: what differs from a stored value is then an error and not the rounding of one.
 
 Nothing here is taken from motbench's C code, whose formulas it is to check; autograd makes the
