@@ -45,7 +45,7 @@ int mb_data_modalities(const mb_data *d); /* M: 2 here, 3 with speech */
 const char *mb_data_name(const mb_data *d);
 const char *mb_data_hash(const mb_data *d); /* SHA-256 over the contents of all prepared files */
 const char *mb_data_folder(const mb_data *d);
-int64_t mb_data_tokens(const mb_data *d, enum mb_split split, int modality);
+int64_t mb_data_tokens(const mb_data *d, enum mb_split split, int modality); /* specials: text */
 int64_t mb_data_documents(const mb_data *d, enum mb_split split);
 /* The modality that an id routes to, with begin/end-of-image going to BOUNDARY. */
 int mb_data_modality(const mb_data *d, int32_t token, int boundary);
@@ -88,11 +88,11 @@ mb_err mb_stream_skip(mb_stream *s, int64_t n);
 double mb_stream_epochs(const mb_stream *s); /* passes over the larger part so far */
 
 /* One batch around the caller's own tokens (B, L): documents are found by BOS as in packed data;
-   MODALITY (B, L) or NULL to derive it. Targets are the next tokens. Caller frees with
+   MODALITY (B, L), or NULL when all is text. Targets are the next tokens. Caller frees with
    mb_batch_free(). Ids out of range are refused. */
 mb_err mb_batch_from_tokens(const int32_t *token, const uint8_t *modality, int64_t batch,
                             int64_t len, int vocab, int bos, mb_batch *out);
 void mb_batch_free(mb_batch *b);
-int mb_data_bos(const mb_data *d);
+int mb_data_bos(const mb_data *d); /* -1: documents have none (shards without bos) */
 
 #endif
