@@ -59,7 +59,7 @@ static void add_losses(char *line, const char *split, const mb_losses *l)
     add(line, "  %s", split);
     for (m = 0; m < MB_MODALITIES; m++)
         if (l->n[m])
-            add(line, " %s %.4f", mb_modality_name[m], l->sum[m] / (double)l->n[m]);
+            add(line, " %s %.3f", mb_modality_name[m], l->sum[m] / (double)l->n[m]);
 }
 
 static void add_time(char *line, const char *what, double seconds)
@@ -72,7 +72,8 @@ static void add_time(char *line, const char *what, double seconds)
         add(line, "%s%ld:%02ld", what, s / 60, s % 60);
 }
 
-/* Speed of this run, time left for it and for all that is to come. */
+/* Time left for this run and for all that is to come, and the speed, which a narrow terminal may
+   cut off. */
 static void add_pace(const mb_progress *p, char *line, int64_t step, int64_t now_ns)
 {
     double run_s = (double)(now_ns - p->began_ns) * 1e-9, all_s = run_s + p->worked_ns * 1e-9;
@@ -80,12 +81,12 @@ static void add_pace(const mb_progress *p, char *line, int64_t step, int64_t now
 
     if (here <= 0 || run_s <= 0)
         return;
-    add(line, "  %.0f tokens/s", (double)(here * p->tokens_per_step) / run_s);
     if (step < p->steps)
         add_time(line, "  left ", run_s / (double)here * (double)(p->steps - step));
     if (p->job < p->jobs)
         add_time(line, "  all ",
                  all_s / (double)worked * (double)(p->all_steps - p->done_steps - step));
+    add(line, "  %.0f tokens/s", (double)(here * p->tokens_per_step) / run_s);
 }
 
 static void head(const mb_progress *p, char *line, int64_t step)

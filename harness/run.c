@@ -45,22 +45,22 @@ static bool can_go_on(const mb_run *r, const mb_found_run *found)
 static mb_err take_up(mb_run *r, bool *go)
 {
     mb_found_run found;
-    bool busy;
+    bool busy = false;
 
     *go = false;
     MB_TRY(mb_store_find_job(r->bench->store, r->job->hash, &found));
-    if (found.run && strcmp(found.status, "ok")) {
+    if (found.run)
         MB_TRY(mb_saved_open(r->bench->folder, found.uuid, &r->saved, &busy));
-        if (busy) {
-            r->out->status = MB_BUSY;
-            return MB_OK;
-        }
-        /* again, now that nobody else can change it */
+    if (found.run && !busy) /* again, now that nobody else can change it */
         MB_TRY(mb_store_find_job(r->bench->store, r->job->hash, &found));
-    }
     if (found.run && !strcmp(found.status, "ok")) {
         r->out->status = MB_WAS_DONE;
         r->out->step = found.steps_done;
+        /* a run may be killed between being "ok" and tidying up */
+        return busy ? MB_OK : mb_saved_remove_state(&r->saved);
+    }
+    if (busy) {
+        r->out->status = MB_BUSY;
         return MB_OK;
     }
     *go = true;

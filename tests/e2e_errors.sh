@@ -48,14 +48,12 @@ refuses 1 '/nonexistent: No such file' "$m" run "$smoke" -S workload.data=shards
 holds "no database was begun" [ ! -e bad.db -a ! -e bad.checkpoints ]
 
 # ---- a job that fails is recorded, and the others go on
-train bad.db -a dense,mot -S optimizer.lr=10 -S optimizer.clip=0 -S optimizer.warmup=0 \
-    -S model.qk_norm=false -S model.norm=pre -S optimizer.schedule=constant -S workload.steps=200
-code=$?
-runs=$(sqlite3 bad.db 'SELECT count(*) FROM v_run')
-holds "both jobs are there" [ "$runs" = 2 ]
-diverged=$(sqlite3 bad.db "SELECT count(*) FROM v_run WHERE status = 'failed'")
-holds "exit code 1 if and only if one failed ($code, $diverged)" \
-    [ "$code" = "$([ "$diverged" -gt 0 ] && echo 1 || echo 0)" ]
+sed -e 's/^lr = .*/lr = 10/' -e 's/^\[model\]/weight_decay = 10\n[model]/' "$smoke" >diverge.ini
+refuses 1 '1 of 2 runs failed (recorded in mixed.db), the first: the .* is not finite' \
+    "$m" run diverge.ini "$smoke" -a dense --threads 1 --quiet --db mixed.db
+holds "one failed and one did not" [ "$(sqlite3 mixed.db \
+    "SELECT group_concat(workload || ' ' || status) FROM v_run")" = 'diverge failed,smoke ok' ]
+holds "no state of the hopeless one is left" no_leftovers mixed.db
 
 # ---- databases
 printf 'this is not a database, and long enough to be taken for one ....................' >text.db

@@ -21,7 +21,12 @@ train whole.db -a mot -S workload.accumulate=3
 train whole2.db -a mot -S workload.accumulate=3
 holds "accumulated steps repeat" same_curves whole.db whole2.db
 
+# As if killed between being "ok" and tidying up.
+left=$(sqlite3 cpu.db 'SELECT checkpoint FROM v_run LIMIT 1')
+: >"${left%.safetensors}.state.safetensors"
+: >"${left%.safetensors}.lock"
 train cpu.db --resume
+holds "what a kill left of a finished run is tidied up" no_leftovers cpu.db
 holds "what is done is not done again" \
     [ "$(sqlite3 cpu.db 'SELECT count(*) FROM v_run')" = 4 ]
 train cpu.db --resume -S workload.steps=10
