@@ -292,6 +292,9 @@ static mb_err add_row(mb_store *s, mb_comparison *c, const arm *a, const char *m
                               .loss = mb_mean(loss, n),
                               .loss_sd = mb_deviation(loss, n) };
         c->n++;
+        if (isnan(row->train_s) && !strcmp(modality, "all"))
+            note(c, "%s: %s has no time: the machine was busy in every step of a run.",
+                 row->workload, row->arch);
         for (int split = 0; !err && split < MB_COMPARE_SPLITS; split++)
             err = find_slopes(s, a, split, modality, row->slope[split]);
     }

@@ -36,7 +36,7 @@ do for [row = 1:2] {
     do for [m = 1:M] {
         scale = row == 1 ? 1.0 : seconds
         legend = row == 1 && m == M
-        set format x (row == 1 ? '%.0s %c' : '%g')
+        set format x (row == 1 ? '%.1s %c' : '%g')
         set xlabel (row == 1 ? 'training FLOPs (model)' : 'training time ('.unit.')')
         set ylabel (m == 1 ? 'validation loss (nats per token)' : '')
         set title (row == 1 ? word(modalities, m) : '') font ',12'

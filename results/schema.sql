@@ -2,7 +2,8 @@
 --
 -- Rows are only ever added. Two things are derived and could be made again from the rest: the
 -- running totals in `step` (so that "by this step" needs no sum over the steps before it) and the
--- tables `pace` and `smooth`, made when a run ends. `motbench db check` compares them.
+-- tables `pace` and `smooth`, made when a run ends. `motbench db check` compares the totals with
+-- the steps, and sees that an ended run has a pace.
 --
 -- Times are nanoseconds, FLOPs per step whole numbers; totals of FLOPs are REAL, since a long run
 -- exceeds 2^63. A REAL that is not a number (a diverged loss) is NULL.

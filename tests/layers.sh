@@ -15,7 +15,7 @@ function folder(path) {
     return path
 }
 BEGIN {
-    own = "base models models/kernels workloads profiles results harness tests"
+    own = "base models models/kernels workloads profiles results harness plots tests"
     split(own, a, " "); for (i in a) ours[a[i]] = 1
     may["base"] = ""
     may["models/kernels"] = "base"
@@ -23,7 +23,7 @@ BEGIN {
     may["workloads"] = "base"
     may["profiles"] = "base models/kernels"
     may["results"] = "base"
-    may["harness"] = "base models models/kernels workloads profiles results"
+    may["harness"] = "base models models/kernels workloads profiles results plots"
     may["tests"] = "base models models/kernels workloads profiles results harness"
     door["sqlite3.h"] = "results"; door["papi.h"] = "profiles"; door["sde_lib.h"] = "profiles"
     door["cupti.h"] = "profiles"; door["dnnl.h"] = "models/kernels"; door["cuda.h"] = "models/kernels"

@@ -16,7 +16,7 @@ enum { LONGEST_DOCUMENT = 1 << 24 }; /* more is a wrong EOS, and would not fit m
 
 typedef struct walk {
     const mb_shard_map *map;
-    const mb_shard_file *file;
+    mb_shard_file file; /* the one being walked */
     mb_set_writer *writer;
     bool pairs;     /* write documents with images, else those without */
     int32_t *token; /* of the document so far */
@@ -28,9 +28,9 @@ typedef struct walk {
 
 static mb_err refuse(const walk *w, int64_t i, const char *reason)
 {
-    return mb_fail(MB_ECORRUPT, "%s: offset %lld: id %lld: %s", w->file->path,
-                   (long long)mb_shard_file_offset(w->file, i),
-                   (long long)mb_shard_file_id(w->file, i), reason);
+    return mb_fail(MB_ECORRUPT, "%s: offset %lld: id %lld: %s", w->file.path,
+                   (long long)mb_shard_file_offset(&w->file, i),
+                   (long long)mb_shard_file_id(&w->file, i), reason);
 }
 
 static mb_err end_document(walk *w)
@@ -61,11 +61,11 @@ static mb_err check_image(walk *w, int64_t i, enum mb_id_kind kind)
     if (want)
         snprintf(reason, sizeof reason, "after %lld of %lld image ids since boi at offset %lld",
                  (long long)w->run, (long long)want,
-                 (long long)mb_shard_file_offset(w->file, w->boi));
+                 (long long)mb_shard_file_offset(&w->file, w->boi));
     else
         snprintf(reason, sizeof reason, "expected %s since boi at offset %lld",
                  w->run ? "an image id or eoi" : "an image id",
-                 (long long)mb_shard_file_offset(w->file, w->boi));
+                 (long long)mb_shard_file_offset(&w->file, w->boi));
     return refuse(w, i, reason);
 }
 
@@ -86,7 +86,7 @@ static mb_err check_outside(walk *w, int64_t i, enum mb_id_kind kind)
 
 static mb_err walk_token(walk *w, int64_t i)
 {
-    int64_t id = mb_shard_file_id(w->file, i);
+    int64_t id = mb_shard_file_id(&w->file, i);
     enum mb_id_kind kind = mb_id_kind(&w->map->ids, id);
 
     if (kind == MB_ID_BAD)
@@ -109,22 +109,19 @@ static mb_err walk_token(walk *w, int64_t i)
 
 static mb_err walk_file(walk *w, const char *path)
 {
-    mb_shard_file file;
-    mb_err err;
+    mb_err err = MB_OK;
 
-    MB_TRY(mb_shard_file_open(path, w->map->bare, &file));
-    w->file = &file;
+    MB_TRY(mb_shard_file_open(path, w->map->bare, &w->file));
     w->boi = -1;
     w->n = 0;
     w->has_image = false;
-    err = MB_OK;
-    for (int64_t i = 0; !err && i < file.count; i++)
+    for (int64_t i = 0; !err && i < w->file.count; i++)
         err = walk_token(w, i);
     if (!err && w->boi >= 0)
         err = refuse(w, w->boi, "the file ends within the image that begins here");
     if (!err)
         err = end_document(w);
-    mb_shard_file_close(&file);
+    mb_shard_file_close(&w->file);
     return err;
 }
 
