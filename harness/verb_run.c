@@ -182,6 +182,7 @@ static mb_err open_store(mb_bench *b, const char *path, mb_work *works, int n)
         MB_TRY(mb_facts_dataset(b->store, works[i].data, &works[i].dataset));
     mb_facts_device(b->device, sizeof b->device);
     b->folder = mb_saved_folder(path);
+    mb_saved_tidy(b->folder);
     return MB_OK;
 }
 
