@@ -28,6 +28,7 @@ typedef struct mb_run {
     mb_ops ops;
     mb_cost counted; /* the ledger's total after the last step */
     mb_clock clock;
+    mb_progress_run shown;
     int64_t step, first; /* steps done; those done when this process began */
     int64_t overhead_ns[MB_OVERHEADS];
 } mb_run;

@@ -8,7 +8,7 @@
 #include <string.h>
 
 enum { FLAG_DISTURBED = 1, FLAG_WARM_UP = 2 };
-#define QUEUED_MAX 0.01 /* of a step's wall time; above, the step is flagged as disturbed */
+#define WAITED_MAX 0.01 /* of a step's wall time; above, the step is flagged as disturbed */
 
 /* ---- batches ------------------------------------------------------------------------------- */
 
@@ -71,7 +71,8 @@ static void record(mb_run *r, const mb_instant *before, const mb_instant *after,
 {
     mb_cost now = mb_ledger_total(mb_ctx_ledger(r->ctx));
     int64_t wall_ns = after->wall_ns - before->wall_ns;
-    bool disturbed = (double)(after->queued_ns - before->queued_ns) > QUEUED_MAX * (double)wall_ns;
+    double waited_ns = (double)mb_clock_waited_ns(&r->clock, before, after);
+    bool disturbed = waited_ns > WAITED_MAX * (double)wall_ns;
     mb_step_row row = {
         .step = r->step,
         .wall_ns = wall_ns,
@@ -109,6 +110,19 @@ static mb_err check_finite(mb_run *r, const mb_losses *l)
     return MB_OK;
 }
 
+/* The run's own threads. Several are all of the process's when no other run is beside this one;
+   that also sees those that a library replaces. */
+static void watch_threads(mb_run *r)
+{
+    int threads = mb_ctx_threads(r->ctx);
+
+    mb_clock_close(&r->clock);
+    if (threads == 1 || r->bench->at_once > 1)
+        mb_clock_open_team(&r->clock, threads);
+    else
+        mb_clock_open(&r->clock);
+}
+
 static mb_err train_step(mb_run *r)
 {
     const mb_settings *s = r->job->work->settings;
@@ -123,11 +137,9 @@ static mb_err train_step(mb_run *r)
     after = mb_clock_read(&r->clock);
     r->step++;
     record(r, &before, &after, &losses);
-    if (r->step == r->first + 1) { /* now the backend's threads are there to be watched */
-        mb_clock_close(&r->clock);
-        mb_clock_open(&r->clock);
-    }
-    mb_progress_step(&r->bench->progress, r->step, &losses, after.wall_ns);
+    if (r->step == r->first + 1) /* now the backend's threads are there to be watched */
+        watch_threads(r);
+    mb_progress_step(r->bench->progress, &r->shown, r->step, &losses, after.wall_ns);
     return check_finite(r, &losses);
 }
 
@@ -175,7 +187,7 @@ static mb_err evaluate(mb_run *r)
     r->out->val = losses;
     end = mb_wall_ns();
     r->overhead_ns[MB_EVALUATING] += end - start;
-    mb_progress_evaluated(&r->bench->progress, r->step, &losses, end);
+    mb_progress_evaluated(r->bench->progress, &r->shown, r->step, &losses, end);
     return mb_samples_flush(&r->samples, r->bench->store, r->id);
 }
 
@@ -226,7 +238,7 @@ mb_err mb_train(mb_run *r)
     const mb_settings *s = r->job->work->settings;
 
     r->first = r->step;
-    mb_clock_open(&r->clock);
+    watch_threads(r);
     if (r->step > 0 && due(r, s->eval_every)) /* it may have ended before its evaluation did */
         MB_TRY(evaluate(r));
     while (r->step < s->steps) {

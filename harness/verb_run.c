@@ -3,7 +3,6 @@
 #include "harness/command.h"
 #include "harness/options.h"
 #include "harness/saved.h"
-#include "models/kernels/op.h"
 
 #include <errno.h>
 #include <math.h>
@@ -11,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { LIST_MAX = 64 };
+enum { LIST_MAX = 64, JOBS_MAX = 256 };
 enum { BACKEND = 256, PRECISION, THREADS, RESUME, SHARD };
 
 typedef struct run_options {
@@ -19,7 +18,7 @@ typedef struct run_options {
     const char *workloads[LIST_MAX], *sets[LIST_MAX];
     int n_workloads, n_sets;
     const char *archs, *seeds, *backend, *precision;
-    int threads, shard, shards;
+    int jobs, threads, shard, shards;
     bool resume, quiet;
 } run_options;
 
@@ -30,7 +29,12 @@ static const struct argp_option options[] = {
       "Set a setting of every workload (motbench list settings)", 0 },
     { "backend", BACKEND, "NAME", 0, "cpu (default), ref or null", 0 },
     { "precision", PRECISION, "NAME", 0, "fp32", 0 },
-    { "threads", THREADS, "N", 0, "Threads to compute with (default: the machine's own choice)",
+    { "jobs", 'j', "N", 0,
+      "Train N jobs side by side (default, or 0: as many as there are cores; 1 with --threads)",
+      0 },
+    { "threads", THREADS, "N", 0,
+      "Threads that each job computes with, which decide its last bits (default: the cores, shared "
+      "out among the jobs side by side)",
       0 },
     { "resume", RESUME, NULL, 0, "Skip what is done and go on with what was interrupted", 0 },
     { "shard", SHARD, "I/N", 0, "Run every N-th job alone, beginning with the I-th", 0 },
@@ -72,6 +76,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case 'S':
         append(o->sets, &o->n_sets, arg, "settings", state);
         break;
+    case 'j':
+        o->jobs = strcmp(arg, "0") ? mb_parse_count(state, "--jobs", arg, JOBS_MAX) : 0;
+        break;
     case 'q':
         o->quiet = true;
         break;
@@ -111,8 +118,10 @@ static const struct argp argp = {
     parse,
     "WORKLOAD...",
     "Trains every architecture of the workloads on every seed and records all measurements."
-    "\vA job that fails is recorded and the others go on. Ctrl-C finishes the step and saves; with "
-    "--resume the same command goes on from there.",
+    "\vSeveral jobs train side by side, each with its share of the cores, unless --jobs or "
+    "--threads "
+    "says otherwise. A job that fails is recorded and the others go on. Ctrl-C finishes the steps "
+    "and saves; with --resume the same command goes on from there.",
     children,
     NULL,
     NULL,
@@ -139,36 +148,41 @@ static void show_preparing(void *user, const char *what, double fraction)
     mb_progress_preparing(user, what, fraction);
 }
 
-static mb_err open_work(const run_options *o, const char *path, mb_progress *progress,
-                        mb_work *work)
-{
-    mb_data_request request;
-
-    work->settings = mb_settings_new();
-    MB_TRY(load_settings(o, path, work->settings));
-    request = mb_settings_data(work->settings);
-    MB_TRY(mb_data_prepare(&request, show_preparing, progress));
-    return mb_data_open(&request, &work->data);
-}
-
-static mb_err open_works(const run_options *o, mb_progress *progress, mb_work *works)
+static mb_err load_works(const run_options *o, mb_work *works)
 {
     int i;
 
-    for (i = 0; i < o->n_workloads; i++)
-        MB_TRY(open_work(o, o->workloads[i], progress, &works[i]));
+    for (i = 0; i < o->n_workloads; i++) {
+        works[i].settings = mb_settings_new();
+        MB_TRY(load_settings(o, o->workloads[i], works[i].settings));
+    }
     return MB_OK;
 }
 
-/* The number of threads that the backend takes, which is part of what a job is. */
-static mb_err find_threads(mb_bench *b)
+static mb_err open_data(mb_progress *progress, mb_work *works, int n)
 {
-    mb_ctx *c;
+    int i;
 
-    MB_TRY(mb_ctx_open(b->backend, b->threads_asked, &c));
-    b->threads = mb_ctx_threads(c);
-    mb_ctx_close(c);
+    for (i = 0; i < n; i++) {
+        mb_data_request request = mb_settings_data(works[i].settings);
+
+        MB_TRY(mb_data_prepare(&request, show_preparing, progress));
+        MB_TRY(mb_data_open(&request, &works[i].data));
+    }
     return MB_OK;
+}
+
+/* The processor and how a run shares it, which decides its times as much. */
+static void describe_device(mb_bench *b)
+{
+    char cpu[128];
+
+    mb_facts_device(cpu, sizeof cpu);
+    snprintf(b->device, sizeof b->device, "%s, %d thread%s", cpu, b->threads,
+             b->threads > 1 ? "s" : "");
+    if (b->at_once > 1)
+        snprintf(b->device + strlen(b->device), sizeof b->device - strlen(b->device),
+                 " a job, %d jobs side by side", b->at_once);
 }
 
 static mb_err open_store(mb_bench *b, const char *path, mb_work *works, int n)
@@ -180,7 +194,7 @@ static mb_err open_store(mb_bench *b, const char *path, mb_work *works, int n)
     MB_TRY(mb_facts_build(b->store, &b->build));
     for (i = 0; i < n; i++)
         MB_TRY(mb_facts_dataset(b->store, works[i].data, &works[i].dataset));
-    mb_facts_device(b->device, sizeof b->device);
+    describe_device(b);
     b->folder = mb_saved_folder(path);
     mb_saved_tidy(b->folder);
     return MB_OK;
@@ -282,7 +296,7 @@ static mb_err run_jobs(const run_options *o, mb_bench *b, const mb_work *works)
 
     for (i = 0; i < n; i++)
         steps += jobs[i].work->settings->steps;
-    mb_progress_open(&b->progress, stderr, mb_progress_columns(stderr), o->quiet, (int)n, steps);
+    mb_progress_open(b->progress, stderr, mb_progress_columns(stderr), o->quiet, (int)n, steps);
     watch_signals();
     err = mb_jobs_run(b, jobs, n, outcomes);
     if (!err || err == MB_EINTERRUPTED) {
@@ -303,6 +317,7 @@ static mb_err run_jobs(const run_options *o, mb_bench *b, const mb_work *works)
 mb_err mb_command_run(int argc, char **argv)
 {
     run_options o = { .backend = "cpu", .precision = "fp32", .shard = 1, .shards = 1 };
+    mb_progress progress;
     mb_work *works;
     mb_bench b;
     mb_err err;
@@ -311,14 +326,18 @@ mb_err mb_command_run(int argc, char **argv)
     argp_parse(&argp, argc, argv, 0, NULL, &o);
     b = (mb_bench){ .backend = o.backend,
                     .precision = o.precision,
+                    .jobs_asked = o.jobs,
                     .threads_asked = o.threads,
                     .resume = o.resume,
+                    .progress = &progress,
                     .stop = &stop };
     works = mb_zalloc((size_t)o.n_workloads, sizeof *works);
-    mb_progress_open(&b.progress, stderr, mb_progress_columns(stderr), o.quiet, 0, 0);
-    err = find_threads(&b);
+    mb_progress_open(&progress, stderr, mb_progress_columns(stderr), o.quiet, 0, 0);
+    err = load_works(&o, works);
     if (!err)
-        err = open_works(&o, &b.progress, works);
+        err = mb_jobs_plan(&b, works, (size_t)o.n_workloads);
+    if (!err)
+        err = open_data(&progress, works, o.n_workloads);
     if (!err)
         err = open_store(&b, o.common.db, works, o.n_workloads);
     if (!err)
