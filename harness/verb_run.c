@@ -118,10 +118,9 @@ static const struct argp argp = {
     parse,
     "WORKLOAD...",
     "Trains every architecture of the workloads on every seed and records all measurements."
-    "\vSeveral jobs train side by side, each with its share of the cores, unless --jobs or "
-    "--threads "
-    "says otherwise. A job that fails is recorded and the others go on. Ctrl-C finishes the steps "
-    "and saves; with --resume the same command goes on from there.",
+    "\vSeveral jobs train side by side and share out the cores, unless --jobs or --threads says "
+    "otherwise. A job that fails is recorded and the others go on. Ctrl-C finishes the steps and "
+    "saves; with --resume the same command goes on from there.",
     children,
     NULL,
     NULL,
