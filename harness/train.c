@@ -8,7 +8,8 @@
 #include <string.h>
 
 enum { FLAG_DISTURBED = 1, FLAG_WARM_UP = 2 };
-#define WAITED_MAX 0.01 /* of a step's wall time; above, the step is flagged as disturbed */
+enum { ROOM_MAX = 1 << 16 }; /* steps between two writes that samples have room for at first */
+#define WAITED_MAX 0.01      /* of a step's wall time; above, the step is flagged as disturbed */
 
 /* ---- batches ------------------------------------------------------------------------------- */
 
@@ -219,7 +220,7 @@ mb_err mb_train_open(mb_run *r)
     const mb_settings *s = r->job->work->settings;
     int64_t waiting = s->eval_every < s->steps ? s->eval_every : s->steps;
 
-    mb_samples_open(&r->samples, (size_t)waiting);
+    mb_samples_open(&r->samples, (size_t)(waiting < ROOM_MAX ? waiting : ROOM_MAX));
     r->batches = mb_zalloc((size_t)s->accumulate, sizeof *r->batches);
     if (s->accumulate > 1)
         make_copies(r, s->accumulate, s->batch * s->len);
