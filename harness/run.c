@@ -74,11 +74,16 @@ static mb_err take_up(mb_run *r, bool *go)
 
 static mb_err open_fresh(mb_run *r)
 {
-    bool busy;
+    bool busy =
+        true; /* somebody who tidies up may hold a new lock for a moment: take another name */
+    mb_err err = MB_OK;
 
     mb_saved_close(&r->saved); /* of a run that cannot go on */
-    make_uuid(r->uuid);
-    return mb_saved_open(r->bench->folder, r->uuid, &r->saved, &busy);
+    while (!err && busy) {
+        make_uuid(r->uuid);
+        err = mb_saved_open(r->bench->folder, r->uuid, &r->saved, &busy);
+    }
+    return err;
 }
 
 static mb_err open_model(mb_run *r)
