@@ -1,6 +1,6 @@
 /* The fast CPU backend: its table, opening and closing, workspace. fp32; matrix products through
-   blas.c, everything else in C for OpenMP and the compiler's vectoriser. The kernels are in the
-   other files of this folder. */
+   blas.c and tile.h, everything else in C for OpenMP and the compiler's vectoriser. The kernels are
+   in the other files of this folder. */
 #include "models/kernels/cpu/cpu.h"
 
 #include "base/file.h"

@@ -1,9 +1,9 @@
 /* What the files of the fast CPU backend share: the context and its workspace, matrix products,
    fixed blocks of rows. Meaning of the kernels: op.h; contract: backend.h.
 
-   Results depend on the arguments and the number of threads alone. All loops over rows split their
-   work by index, never by thread, so only the library's matrix products see how many threads there
-   are. */
+   Results depend on the arguments and the number of threads alone. Loops over rows split their work
+   by index, never by thread, so only the library's matrix products and the head's sum over rows see
+   how many threads there are. */
 #ifndef MB_KERNELS_CPU_CPU_H
 #define MB_KERNELS_CPU_CPU_H
 
@@ -33,6 +33,11 @@ float *cpu_space(mb_ctx *c, int64_t count);
 static inline int64_t aligned(int64_t count)
 {
     return (count + 15) / 16 * 16;
+}
+
+static inline int64_t smaller(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
 }
 
 /* Rows in one unit of work: a constant, so that sums over rows do not depend on the threads. */
