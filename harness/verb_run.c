@@ -2,8 +2,6 @@
 #include "harness/bench.h"
 #include "harness/command.h"
 #include "harness/options.h"
-#include "harness/saved.h"
-#include "models/kernels/op.h"
 
 #include <errno.h>
 #include <math.h>
@@ -11,27 +9,17 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { LIST_MAX = 64 };
-enum { BACKEND = 256, PRECISION, THREADS, RESUME, SHARD };
+enum { RESUME = 256, SHARD };
 
 typedef struct run_options {
     mb_common common;
-    const char *workloads[LIST_MAX], *sets[LIST_MAX];
-    int n_workloads, n_sets;
-    const char *archs, *seeds, *backend, *precision;
-    int threads, shard, shards;
+    mb_asked asked;
+    const char *workloads[MB_ASKED_MAX];
+    int n_workloads, shard, shards;
     bool resume, quiet;
 } run_options;
 
 static const struct argp_option options[] = {
-    { "arch", 'a', "ARCH,...", 0, "Train these architectures, in this order", 0 },
-    { "seed", 's', "SEED,...", 0, "Train with these seeds", 0 },
-    { "set", 'S', "section.key=value", 0,
-      "Set a setting of every workload (motbench list settings)", 0 },
-    { "backend", BACKEND, "NAME", 0, "cpu (default), ref or null", 0 },
-    { "precision", PRECISION, "NAME", 0, "fp32", 0 },
-    { "threads", THREADS, "N", 0, "Threads to compute with (default: the machine's own choice)",
-      0 },
     { "resume", RESUME, NULL, 0, "Skip what is done and go on with what was interrupted", 0 },
     { "shard", SHARD, "I/N", 0, "Run every N-th job alone, beginning with the I-th", 0 },
     { "quiet", 'q', NULL, 0, "No progress", 0 },
@@ -47,14 +35,6 @@ static void parse_shard(run_options *o, const char *text, const struct argp_stat
         argp_error(state, "--shard %s: expected I/N with 1 <= I <= N", text);
 }
 
-static void append(const char **list, int *n, const char *text, const char *what,
-                   const struct argp_state *state)
-{
-    if (*n == LIST_MAX)
-        argp_error(state, "more than %d %s", LIST_MAX, what);
-    list[(*n)++] = text;
-}
-
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
     run_options *o = state->input;
@@ -62,28 +42,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     switch (key) {
     case ARGP_KEY_INIT:
         state->child_inputs[0] = state->child_inputs[1] = &o->common;
-        break;
-    case 'a':
-        o->archs = arg;
-        break;
-    case 's':
-        o->seeds = arg;
-        break;
-    case 'S':
-        append(o->sets, &o->n_sets, arg, "settings", state);
+        state->child_inputs[2] = &o->asked;
         break;
     case 'q':
         o->quiet = true;
-        break;
-    case BACKEND:
-        o->backend = arg;
-        break;
-    case PRECISION:
-        if (strcmp(arg, o->precision))
-            argp_error(state, "--precision %s: expected %s", arg, o->precision);
-        break;
-    case THREADS:
-        o->threads = mb_parse_count(state, "--threads", arg, 1024);
         break;
     case RESUME:
         o->resume = true;
@@ -92,7 +54,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         parse_shard(o, arg, state);
         break;
     case ARGP_KEY_ARG:
-        append(o->workloads, &o->n_workloads, arg, "workloads", state);
+        mb_parse_append(state, o->workloads, &o->n_workloads, arg, "workloads");
         break;
     case ARGP_KEY_NO_ARGS:
         argp_error(state, "expected a workload, such as workloads/demo.ini");
@@ -105,6 +67,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 static const struct argp_child children[] = { { &mb_db_argp, 0, NULL, 0 },
                                               { &mb_format_argp, 0, NULL, 0 },
+                                              { &mb_asked_argp, 0, NULL, 0 },
                                               { 0 } };
 static const struct argp argp = {
     options,
@@ -117,73 +80,6 @@ static const struct argp argp = {
     NULL,
     NULL,
 };
-
-/* ---- preparing ----------------------------------------------------------------------------- */
-
-static mb_err load_settings(const run_options *o, const char *path, mb_settings *s)
-{
-    int i;
-
-    MB_TRY(mb_settings_load(s, path));
-    for (i = 0; i < o->n_sets; i++)
-        MB_TRY(mb_settings_override(s, o->sets[i]));
-    if (o->archs)
-        MB_TRY(mb_settings_select(s, "-a", o->archs));
-    if (o->seeds)
-        MB_TRY(mb_settings_seeds(s, "-s", o->seeds));
-    return mb_settings_check(s);
-}
-
-static void show_preparing(void *user, const char *what, double fraction)
-{
-    mb_progress_preparing(user, what, fraction);
-}
-
-static mb_err open_work(const run_options *o, const char *path, mb_progress *progress,
-                        mb_work *work)
-{
-    mb_data_request request;
-
-    work->settings = mb_settings_new();
-    MB_TRY(load_settings(o, path, work->settings));
-    request = mb_settings_data(work->settings);
-    MB_TRY(mb_data_prepare(&request, show_preparing, progress));
-    return mb_data_open(&request, &work->data);
-}
-
-static mb_err open_works(const run_options *o, mb_progress *progress, mb_work *works)
-{
-    int i;
-
-    for (i = 0; i < o->n_workloads; i++)
-        MB_TRY(open_work(o, o->workloads[i], progress, &works[i]));
-    return MB_OK;
-}
-
-/* The number of threads that the backend takes, which is part of what a job is. */
-static mb_err find_threads(mb_bench *b)
-{
-    mb_ctx *c;
-
-    MB_TRY(mb_ctx_open(b->backend, b->threads_asked, &c));
-    b->threads = mb_ctx_threads(c);
-    mb_ctx_close(c);
-    return MB_OK;
-}
-
-static mb_err open_store(mb_bench *b, const char *path, mb_work *works, int n)
-{
-    int i;
-
-    MB_TRY(mb_store_open(path, true, &b->store));
-    MB_TRY(mb_facts_machine(b->store, &b->machine));
-    MB_TRY(mb_facts_build(b->store, &b->build));
-    for (i = 0; i < n; i++)
-        MB_TRY(mb_facts_dataset(b->store, works[i].data, &works[i].dataset));
-    mb_facts_device(b->device, sizeof b->device);
-    b->folder = mb_saved_folder(path);
-    return MB_OK;
-}
 
 /* ---- Ctrl-C -------------------------------------------------------------------------------- */
 
@@ -301,33 +197,19 @@ static mb_err run_jobs(const run_options *o, mb_bench *b, const mb_work *works)
 
 mb_err mb_command_run(int argc, char **argv)
 {
-    run_options o = { .backend = "cpu", .precision = "fp32", .shard = 1, .shards = 1 };
+    run_options o = { .shard = 1, .shards = 1 };
     mb_work *works;
-    mb_bench b;
+    mb_bench b = { .stop = &stop };
     mb_err err;
-    int i;
 
     argp_parse(&argp, argc, argv, 0, NULL, &o);
-    b = (mb_bench){ .backend = o.backend,
-                    .precision = o.precision,
-                    .threads_asked = o.threads,
-                    .resume = o.resume,
-                    .stop = &stop };
+    b.resume = o.resume;
     works = mb_zalloc((size_t)o.n_workloads, sizeof *works);
     mb_progress_open(&b.progress, stderr, mb_progress_columns(stderr), o.quiet, 0, 0);
-    err = find_threads(&b);
-    if (!err)
-        err = open_works(&o, &b.progress, works);
-    if (!err)
-        err = open_store(&b, o.common.db, works, o.n_workloads);
+    err = mb_bench_open(&b, &o.asked, o.common.db, o.workloads, o.n_workloads, works);
     if (!err)
         err = run_jobs(&o, &b, works);
-    for (i = 0; i < o.n_workloads; i++) {
-        mb_data_close(works[i].data);
-        mb_settings_free(works[i].settings);
-    }
+    mb_bench_close(&b, works, o.n_workloads);
     free(works);
-    free(b.folder);
-    mb_store_close(b.store);
     return err;
 }
