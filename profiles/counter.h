@@ -15,6 +15,7 @@
 #include "base/err.h"
 #include "models/kernels/ledger.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -55,7 +56,8 @@ void mb_counter_stop(mb_counter *c);
 /* The (n) counts in the order of the events, as of the last stop; valid until the next start. */
 const mb_counted *mb_counter_read(const mb_counter *c, size_t *n);
 
-/* "PAPI 7.0.0", or why there is none. */
+/* Whether this build and machine have PAPI: "PAPI 7.0.0", or why not. */
+bool mb_papi_works(void);
 const char *mb_papi_about(void);
 
 /* What any PAPI tool in this process reads as sde:::motbench::flops_model, flops_useful,

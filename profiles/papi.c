@@ -29,15 +29,6 @@ typedef struct state {
     size_t n;
 } state;
 
-const char *mb_papi_about(void)
-{
-    static char about[32];
-
-    snprintf(about, sizeof about, "PAPI %d.%d.%d", PAPI_VERSION_MAJOR(PAPI_VERSION),
-             PAPI_VERSION_MINOR(PAPI_VERSION), PAPI_VERSION_REVISION(PAPI_VERSION));
-    return about;
-}
-
 /* ---- the library ------------------------------------------------------------------------------
  */
 
@@ -56,6 +47,21 @@ static bool library(void)
             result = -1;
     }
     return result == PAPI_VER_CURRENT;
+}
+
+bool mb_papi_works(void)
+{
+    return library();
+}
+
+const char *mb_papi_about(void)
+{
+    static char about[64];
+
+    snprintf(about, sizeof about, "PAPI %d.%d.%d%s", PAPI_VERSION_MAJOR(PAPI_VERSION),
+             PAPI_VERSION_MINOR(PAPI_VERSION), PAPI_VERSION_REVISION(PAPI_VERSION),
+             library() ? "" : " does not start");
+    return about;
 }
 
 static enum mb_count_status status_of(int code)
