@@ -46,9 +46,12 @@ void mb_map_close(mb_map *map)
 
 mb_err mb_replace_open(const char *path, mb_replace *out)
 {
+    struct stat st;
     int fd;
 
     memset(out, 0, sizeof *out);
+    if (!stat(path, &st) && !S_ISREG(st.st_mode)) /* a device would be lost to the rename */
+        return mb_fail(MB_EINVAL, "%s: not a regular file, expected one or a new name", path);
     out->path = mb_format("%s", path);
     out->temporary = mb_format("%s.%ld.tmp", path, (long)getpid());
     fd = open(out->temporary, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
@@ -168,4 +171,9 @@ void *mb_zalloc(size_t count, size_t size)
         abort();
     }
     return p;
+}
+
+bool mb_memory_holds(double bytes)
+{
+    return bytes <= (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
 }

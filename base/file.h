@@ -18,7 +18,8 @@ mb_err mb_map_open(const char *path, mb_map *out);
 void mb_map_close(mb_map *map); /* accepts a zeroed map */
 
 /* A file being replaced: written beside PATH, renamed over it by mb_replace_commit(), which also
-   flushes it to disk. Until then PATH is as it was; mb_replace_abort() leaves no trace. */
+   flushes it to disk. Until then PATH is as it was; mb_replace_abort() leaves no trace. Folders,
+   devices and pipes are refused. */
 typedef struct mb_replace {
     FILE *file;
     char *path, *temporary;
@@ -44,5 +45,9 @@ mb_err mb_hash_file(const char *path, char out[MB_HASH_SIZE]);
  */
 void *mb_alloc(size_t size);
 void *mb_zalloc(size_t count, size_t size);
+
+/* Whether this machine's memory could hold BYTES. To be asked before what is large is allocated:
+   the system promises more than it has, and ends the process when it cannot keep that. */
+bool mb_memory_holds(double bytes);
 
 #endif

@@ -4,6 +4,7 @@
 #include "harness/saved.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static mb_err load_settings(const mb_asked *asked, const char *path, mb_settings *s)
 {
@@ -24,27 +25,41 @@ static void show_preparing(void *user, const char *what, double fraction)
     mb_progress_preparing(user, what, fraction);
 }
 
-static mb_err open_work(const mb_asked *asked, const char *path, mb_progress *progress,
-                        mb_work *work)
+static mb_err load_works(const mb_asked *asked, const char *const *paths, int n, mb_work *works)
 {
-    mb_data_request request;
+    int i;
 
-    work->settings = mb_settings_new();
-    MB_TRY(load_settings(asked, path, work->settings));
-    request = mb_settings_data(work->settings);
-    MB_TRY(mb_data_prepare(&request, show_preparing, progress));
-    return mb_data_open(&request, &work->data);
+    for (i = 0; i < n; i++) {
+        works[i].settings = mb_settings_new();
+        MB_TRY(load_settings(asked, paths[i], works[i].settings));
+    }
+    return MB_OK;
 }
 
-/* The number of threads that the backend takes, which is part of what a job is. */
-static mb_err find_threads(mb_bench *b)
+static mb_err open_data(mb_progress *progress, mb_work *works, int n)
 {
-    mb_ctx *c;
+    int i;
 
-    MB_TRY(mb_ctx_open(b->backend, b->threads_asked, &c));
-    b->threads = mb_ctx_threads(c);
-    mb_ctx_close(c);
+    for (i = 0; i < n; i++) {
+        mb_data_request request = mb_settings_data(works[i].settings);
+
+        MB_TRY(mb_data_prepare(&request, show_preparing, progress));
+        MB_TRY(mb_data_open(&request, &works[i].data));
+    }
     return MB_OK;
+}
+
+/* The processor and how a run shares it, which decides its times as much. */
+static void describe_device(mb_bench *b)
+{
+    char cpu[128];
+
+    mb_facts_device(cpu, sizeof cpu);
+    snprintf(b->device, sizeof b->device, "%s, %d thread%s", cpu, b->threads,
+             b->threads > 1 ? "s" : "");
+    if (b->at_once > 1)
+        snprintf(b->device + strlen(b->device), sizeof b->device - strlen(b->device),
+                 " a job, %d jobs side by side", b->at_once);
 }
 
 static mb_err open_store(mb_bench *b, const char *path, mb_work *works, int n)
@@ -56,22 +71,21 @@ static mb_err open_store(mb_bench *b, const char *path, mb_work *works, int n)
     MB_TRY(mb_facts_build(b->store, &b->build));
     for (i = 0; i < n; i++)
         MB_TRY(mb_facts_dataset(b->store, works[i].data, &works[i].dataset));
-    mb_facts_device(b->device, sizeof b->device);
+    describe_device(b);
     b->folder = mb_saved_folder(path);
+    mb_saved_tidy(b->folder);
     return MB_OK;
 }
 
 mb_err mb_bench_open(mb_bench *b, const mb_asked *asked, const char *db, const char *const *paths,
                      int n, mb_work *works)
 {
-    int i;
-
     b->backend = asked->backend;
     b->precision = asked->precision;
     b->threads_asked = asked->threads;
-    MB_TRY(find_threads(b));
-    for (i = 0; i < n; i++)
-        MB_TRY(open_work(asked, paths[i], &b->progress, &works[i]));
+    MB_TRY(load_works(asked, paths, n, works));
+    MB_TRY(mb_jobs_plan(b, works, (size_t)n));
+    MB_TRY(open_data(b->progress, works, n));
     return open_store(b, db, works, n);
 }
 

@@ -149,7 +149,9 @@ static mb_err find_pairs(mb_store *s, mb_comparison *c, arm *a, const arm *base)
         c->pairs++;
     }
     if (!a->timely)
-        note(c, "%s: %s and %s ran on different machines: times are not compared.",
+        note(c,
+             "%s: %s and %s ran on different machines or with different shares of one: times are "
+             "not compared.",
              a->first[WORKLOAD].string, a->first[ARCH].string, base->first[ARCH].string);
     else if (!builds)
         note(c, "%s: %s and %s ran with different builds.", a->first[WORKLOAD].string,

@@ -57,6 +57,21 @@ static int exit_code(mb_err err)
                                      : EXIT_ERROR;
 }
 
+/* An error also when what was printed has nowhere to go. */
+static mb_err flush_output(void)
+{
+    return fflush(stdout) || ferror(stdout) ? mb_fail(MB_EIO, "standard output: cannot be written")
+                                            : MB_OK;
+}
+
+/* Says what went wrong, if anything. */
+static int finish(mb_err err)
+{
+    if (err)
+        fprintf(stderr, "motbench: %s\n", mb_message());
+    return exit_code(err);
+}
+
 static int run_verb(const struct verb *verb, int argc, char **argv)
 {
     char name[32];
@@ -65,11 +80,7 @@ static int run_verb(const struct verb *verb, int argc, char **argv)
     snprintf(name, sizeof name, "motbench %s", verb->name);
     argv[1] = name; /* for argp's messages */
     err = verb->run(argc - 1, argv + 1);
-    if (!err && (fflush(stdout) || ferror(stdout)))
-        err = mb_fail(MB_EIO, "standard output: cannot be written");
-    if (err)
-        fprintf(stderr, "motbench: %s\n", mb_message());
-    return exit_code(err);
+    return finish(err ? err : flush_output());
 }
 
 /* Threads that spin while they wait collapse when anything else runs: with one more process a core,
@@ -93,11 +104,11 @@ int main(int argc, char **argv)
     signal(SIGXFSZ, SIG_IGN); /* a file too large is an error like a full disk */
     if (!strcmp(word, "--help") || !strcmp(word, "-?") || !strcmp(word, "help")) {
         print_help(stdout);
-        return 0;
+        return finish(flush_output());
     }
     if (!strcmp(word, "--version") || !strcmp(word, "-V")) {
         printf("motbench %s\n", MB_COMMIT);
-        return 0;
+        return finish(flush_output());
     }
     for (i = 0; i < VERBS; i++)
         if (!strcmp(word, verbs[i].name))

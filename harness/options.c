@@ -76,7 +76,9 @@ static const struct argp_option asked_options[] = {
       "Set a setting of every workload (motbench list settings)", 0 },
     { "backend", BACKEND, "NAME", 0, "cpu (default), ref or null", 0 },
     { "precision", PRECISION, "NAME", 0, "fp32", 0 },
-    { "threads", THREADS, "N", 0, "Threads to compute with (default: the machine's own choice)",
+    { "threads", THREADS, "N", 0,
+      "Threads that each job computes with, which decide its last bits (default: the cores, shared "
+      "out among the jobs side by side)",
       0 },
     { 0 },
 };

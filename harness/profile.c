@@ -46,8 +46,7 @@ static mb_err warm_up(profile *p)
         MB_TRY(mb_train_step(&p->run, &stepped));
         mb_train_record(&p->run, &stepped, true);
     }
-    mb_clock_close(&p->run.clock); /* now the backend's threads are there to be watched */
-    mb_clock_open(&p->run.clock);
+    mb_train_watch(&p->run); /* now the backend's threads are there to be watched */
     return MB_OK;
 }
 

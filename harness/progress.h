@@ -1,29 +1,41 @@
-/* Progress: one line per run on a terminal, updated in place; elsewhere a line per evaluation.
+/* Progress: one line per run under way on a terminal, updated in place, with the runs that ended
+   above; elsewhere a line per evaluation.
 
-   Knows nothing of clocks or models: the caller says how far it is and what time it is. */
+   Knows nothing of clocks or models: the caller says how far it is and what time it is. Several
+   threads may tell of their runs at once; what each writes comes out in one piece. */
 #ifndef MB_HARNESS_PROGRESS_H
 #define MB_HARNESS_PROGRESS_H
 
 #include "models/model.h"
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
+typedef struct mb_progress_run { /* a run under way; the caller's, for progress.c to fill in */
+    char label[128];
+    int job;                    /* its number, from 1 */
+    int64_t first, step, steps; /* it began (or went on) after step FIRST */
+    int64_t tokens_per_step, began_ns;
+    const char *split; /* what LOSSES are of; NULL: there are none yet */
+    mb_losses losses;
+    struct mb_progress_run *next;
+} mb_progress_run;
+
 typedef struct mb_progress {
+    pthread_mutex_t lock;
     FILE *out;
     int columns; /* of the terminal; 0: OUT is none */
     bool quiet;
-    int jobs, job;           /* of all, and the current one from 1 */
-    int64_t all_steps;       /* of all jobs */
-    int64_t done_steps;      /* of jobs that are behind us, skipped ones too */
-    int64_t worked_steps;    /* those of them that took time here ... */
-    int64_t worked_ns;       /* ... and the time */
-    char label[128];         /* of the current run */
-    int64_t steps, first;    /* of the run; it began (or went on) after step FIRST */
-    int64_t tokens_per_step; /* of the run */
-    int64_t began_ns, shown_ns;
-    bool line_open; /* the terminal's cursor stands in an unfinished line */
+    int jobs, begun;        /* of all, and those that were begun or skipped */
+    int64_t all_steps;      /* of all jobs */
+    int64_t done_steps;     /* of jobs that are behind us, skipped ones too */
+    int64_t worked_steps;   /* those of them that took time here ... */
+    int64_t worked_ns;      /* ... and the time */
+    mb_progress_run *first; /* under way, the longest first */
+    int64_t shown_ns;
+    int lines_open; /* lines to be written over; the terminal's cursor stands in the last one */
 } mb_progress;
 
 /* JOBS runs of ALL_STEPS steps together are ahead. */
@@ -33,18 +45,18 @@ void mb_progress_open(mb_progress *p, FILE *out, int columns, bool quiet, int jo
 int mb_progress_columns(FILE *f);
 /* A run of STEPS steps needs nothing any more. */
 void mb_progress_skip(mb_progress *p, int64_t steps);
-/* The next run begins, at step FIRST of STEPS. */
-void mb_progress_begin(mb_progress *p, const char *label, int64_t first, int64_t steps,
-                       int64_t tokens_per_step, int64_t now_ns);
-/* STEP steps are done, the last one with losses L. */
-void mb_progress_step(mb_progress *p, int64_t step, const mb_losses *l, int64_t now_ns);
-/* The evaluation after STEP found losses L. */
-void mb_progress_evaluated(mb_progress *p, int64_t step, const mb_losses *l, int64_t now_ns);
-/* The run ended after STEP as OUTCOME says: "ok", "failed: ...". */
-void mb_progress_end(mb_progress *p, int64_t step, const char *outcome, int64_t now_ns);
-/* A line in between: a warning, or what is being prepared. Also when quiet. */
-__attribute__((format(printf, 2, 3))) void mb_progress_note(mb_progress *p, const char *format,
-                                                            ...);
+/* RUN begins, at step FIRST of STEPS; it must stay where it is until it ends. */
+void mb_progress_begin(mb_progress *p, mb_progress_run *run, const char *label, int64_t first,
+                       int64_t steps, int64_t tokens_per_step, int64_t now_ns);
+/* STEP steps of RUN are done, the last one with losses L. */
+void mb_progress_step(mb_progress *p, mb_progress_run *run, int64_t step, const mb_losses *l,
+                      int64_t now_ns);
+/* The evaluation of RUN after STEP found losses L. */
+void mb_progress_evaluated(mb_progress *p, mb_progress_run *run, int64_t step, const mb_losses *l,
+                           int64_t now_ns);
+/* RUN ended after STEP as OUTCOME says: "ok", "failed: ...". */
+void mb_progress_end(mb_progress *p, mb_progress_run *run, int64_t step, const char *outcome,
+                     int64_t now_ns);
 /* What is being done before the runs, and how far (0..1); a line of its own on a terminal alone. */
 void mb_progress_preparing(mb_progress *p, const char *what, double fraction);
 

@@ -221,7 +221,7 @@ static mb_err end(mb_run *r, mb_err err)
     r->out->step = r->step;
     outcome = mb_format("%s%s%s", mb_status_name[r->out->status], *r->out->detail ? ": " : "",
                         r->out->detail);
-    mb_progress_end(&r->bench->progress, r->step, outcome, mb_wall_ns());
+    mb_progress_end(r->bench->progress, &r->shown, r->step, outcome, mb_wall_ns());
     free(outcome);
     return err;
 }
@@ -262,7 +262,7 @@ static mb_err run(mb_run *r)
         err = mb_train_open(r);
     name = label(r->job);
     r->overhead_ns[MB_OPENING] = mb_wall_ns() - start;
-    mb_progress_begin(&r->bench->progress, name, r->step, s->steps, mb_settings_tokens(s),
+    mb_progress_begin(r->bench->progress, &r->shown, name, r->step, s->steps, mb_settings_tokens(s),
                       mb_wall_ns());
     free(name);
     return end(r, err ? err : mb_train(r));
@@ -282,7 +282,7 @@ mb_err mb_run_job(mb_bench *b, const mb_job *job, mb_outcome *out)
     if (!err && go)
         err = run(&r);
     else if (!err)
-        mb_progress_skip(&b->progress, job->work->settings->steps);
+        mb_progress_skip(b->progress, job->work->settings->steps);
     mb_run_close(&r);
     return err;
 }

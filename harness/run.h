@@ -31,6 +31,7 @@ typedef struct mb_run {
     mb_clock clock;
     mb_counter *counter; /* counts during steps; NULL: nothing */
     mb_tally tally;      /* what routers did so far */
+    mb_progress_run shown;
     int64_t step, first; /* steps done; those done when this process began */
     int64_t overhead_ns[MB_OVERHEADS];
 } mb_run;
@@ -48,6 +49,10 @@ mb_err mb_train_open(mb_run *r);
 /* From the run's step to the last one, with evaluations and saved states. MB_EINTERRUPTED when the
    user asked to stop; samples may then be unwritten. */
 mb_err mb_train(mb_run *r);
+/* Watches the run's own threads from now on. Several are all of the process's when no other run is
+   beside this one; that also sees those that a library replaces. */
+void mb_train_watch(mb_run *r);
+
 typedef struct mb_stepped { /* what one step took, and its losses */
     mb_instant before, after;
     mb_losses losses;

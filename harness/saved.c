@@ -87,6 +87,28 @@ mb_err mb_saved_open(const char *folder, const char *uuid, mb_saved *out, bool *
     return err;
 }
 
+void mb_saved_tidy(const char *folder)
+{
+    char *pattern = mb_format("%s/*.lock", folder);
+    glob_t found;
+    size_t i;
+
+    if (!glob(pattern, 0, NULL, &found)) {
+        for (i = 0; i < found.gl_pathc; i++) {
+            const char *name = strrchr(found.gl_pathv[i], '/') + 1;
+            char *uuid = mb_format("%.*s", (int)(strlen(name) - strlen(".lock")), name);
+            mb_saved s;
+            bool busy;
+
+            if (!mb_saved_open(folder, uuid, &s, &busy) && !busy)
+                mb_saved_close(&s); /* opening has removed the rest */
+            free(uuid);
+        }
+        globfree(&found);
+    }
+    free(pattern);
+}
+
 void mb_saved_close(mb_saved *s)
 {
     if (!s->lock)

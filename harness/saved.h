@@ -16,6 +16,10 @@ typedef struct mb_saved {
 /* "results/motbench.checkpoints" for "results/motbench.db". Caller frees. */
 char *mb_saved_folder(const char *database);
 
+/* Removes what processes that were killed left in FOLDER: free locks and half-written files. States
+   and weights stay. */
+void mb_saved_tidy(const char *folder);
+
 /* Takes the lock of run UUID; *busy when another process has it (then nothing is held). */
 mb_err mb_saved_open(const char *folder, const char *uuid, mb_saved *out, bool *busy);
 /* Lets go and removes the lock; the other files stay. Accepts a zeroed one. */

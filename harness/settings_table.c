@@ -23,7 +23,7 @@ const mb_setting mb_setting_table[] = {
       "data set: real images and captions, made-up ones, or the user's own" },
     { "workload", "path", MB_SET_STRING, IN(path), NOTHING, "", true,
       "data = shards: the folder or modality map of the user's own data" },
-    { "workload", "text_vocab", MB_SET_INT, IN(text_vocab), INT(0, 65536), "0", false,
+    { "workload", "text_vocab", MB_SET_INT, IN(text_vocab), INT(0, 32768), "0", false,
       "size of the text vocabulary; 0: 4096 for fashion, 320 for procedural" },
     { "workload", "fashion_dir", MB_SET_STRING, IN(fashion_dir), NOTHING, "", true,
       "where the Fashion-MNIST files lie; empty: look, then download" },
@@ -77,7 +77,7 @@ const mb_setting mb_setting_table[] = {
 
     { "model", "width", MB_SET_INT, IN(model.width), INT(2, 65536), "64", false,
       "D: numbers that stand for a token between layers" },
-    { "model", "layers", MB_SET_INT, IN(model.layers), INT(1, 1024), "4", false, "layers" },
+    { "model", "layers", MB_SET_INT, IN(model.layers), INT(1, 1000), "4", false, "layers" },
     { "model", "heads", MB_SET_INT, IN(model.heads), INT(1, 1024), "4", false,
       "attention heads; they divide the width into parts of even size" },
     { "model", "ffn_width", MB_SET_INT, IN(model.ffn_width), INT(0, 1 << 20), "0", false,

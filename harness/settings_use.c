@@ -17,6 +17,24 @@ static const char *place_of(const mb_settings *s, const mb_arch_settings *a, con
     return place ? place : s->name;
 }
 
+/* Rows of a batch are numbered with 32 bits, and a whole step is kept in memory. */
+enum { STEP_TOKENS_MAX = 1 << 26, TEXT_VOCAB_MIN = 256 };
+
+static mb_err check_sizes(const mb_settings *s)
+{
+    if (s->batch * s->len > STEP_TOKENS_MAX / s->accumulate)
+        return mb_fail(MB_EINVAL,
+                       "%s: key 'batch': %lld x seq_len %lld x accumulate %d tokens in a step, "
+                       "expected at most %d",
+                       place_of(s, NULL, "workload", "batch"), (long long)s->batch,
+                       (long long)s->len, s->accumulate, STEP_TOKENS_MAX);
+    if (s->text_vocab > 0 && s->text_vocab < TEXT_VOCAB_MIN)
+        return mb_fail(MB_EINVAL,
+                       "%s: key 'text_vocab': found %d, expected 0 or at least %d, one id a byte",
+                       place_of(s, NULL, "workload", "text_vocab"), s->text_vocab, TEXT_VOCAB_MIN);
+    return MB_OK;
+}
+
 static mb_err check_data(mb_settings *s)
 {
     const char *source = mb_settings_data(s).source;
@@ -70,6 +88,7 @@ mb_err mb_settings_check(mb_settings *s)
 {
     int i;
 
+    MB_TRY(check_sizes(s));
     MB_TRY(check_data(s));
     MB_TRY(check_model(s));
     if (!s->archs)

@@ -8,7 +8,8 @@
 #include <string.h>
 
 enum { FLAG_DISTURBED = 1, FLAG_WARM_UP = 2 };
-#define QUEUED_MAX 0.01 /* of a step's wall time; above, the step is flagged as disturbed */
+enum { ROOM_MAX = 1 << 16 }; /* steps between two writes that samples have room for at first */
+#define WAITED_MAX 0.01      /* of a step's wall time; above, the step is flagged as disturbed */
 
 /* ---- batches ------------------------------------------------------------------------------- */
 
@@ -71,8 +72,8 @@ void mb_train_record(mb_run *r, const mb_stepped *s, bool warm_up)
 {
     mb_cost now = mb_ledger_total(mb_ctx_ledger(r->ctx));
     int64_t wall_ns = s->after.wall_ns - s->before.wall_ns;
-    bool disturbed =
-        (double)(s->after.queued_ns - s->before.queued_ns) > QUEUED_MAX * (double)wall_ns;
+    double waited_ns = (double)mb_clock_waited_ns(&r->clock, &s->before, &s->after);
+    bool disturbed = waited_ns > WAITED_MAX * (double)wall_ns;
     mb_step_row row = {
         .step = r->step,
         .wall_ns = wall_ns,
@@ -110,6 +111,17 @@ static mb_err check_finite(mb_run *r, const mb_losses *l)
     return MB_OK;
 }
 
+void mb_train_watch(mb_run *r)
+{
+    int threads = mb_ctx_threads(r->ctx);
+
+    mb_clock_close(&r->clock);
+    if (threads == 1 || r->bench->at_once > 1)
+        mb_clock_open_team(&r->clock, threads);
+    else
+        mb_clock_open(&r->clock);
+}
+
 mb_err mb_train_step(mb_run *r, mb_stepped *out)
 {
     const mb_settings *s = r->job->work->settings;
@@ -144,11 +156,10 @@ static mb_err train_step(mb_run *r)
     if (r->step == step)
         return err;
     mb_train_record(r, &stepped, warm_up);
-    if (warm_up) { /* now the backend's threads are there to be watched */
-        mb_clock_close(&r->clock);
-        mb_clock_open(&r->clock);
-    }
-    mb_progress_step(&r->bench->progress, r->step, &stepped.losses, stepped.after.wall_ns);
+    if (warm_up) /* now the backend's threads are there to be watched */
+        mb_train_watch(r);
+    mb_progress_step(r->bench->progress, &r->shown, r->step, &stepped.losses,
+                     stepped.after.wall_ns);
     return err;
 }
 
@@ -196,7 +207,7 @@ static mb_err evaluate(mb_run *r)
     r->out->val = losses;
     end = mb_wall_ns();
     r->overhead_ns[MB_EVALUATING] += end - start;
-    mb_progress_evaluated(&r->bench->progress, r->step, &losses, end);
+    mb_progress_evaluated(r->bench->progress, &r->shown, r->step, &losses, end);
     return mb_samples_flush(&r->samples, r->bench->store, r->id);
 }
 
@@ -228,7 +239,7 @@ mb_err mb_train_open(mb_run *r)
     const mb_settings *s = r->job->work->settings;
     int64_t waiting = s->eval_every < s->steps ? s->eval_every : s->steps;
 
-    mb_samples_open(&r->samples, (size_t)waiting);
+    mb_samples_open(&r->samples, (size_t)(waiting < ROOM_MAX ? waiting : ROOM_MAX));
     r->batches = mb_zalloc((size_t)s->accumulate, sizeof *r->batches);
     if (s->accumulate > 1)
         make_copies(r, s->accumulate, s->batch * s->len);
@@ -247,7 +258,7 @@ mb_err mb_train(mb_run *r)
     const mb_settings *s = r->job->work->settings;
 
     r->first = r->step;
-    mb_clock_open(&r->clock);
+    mb_train_watch(r);
     if (r->step > 0 && due(r, s->eval_every)) /* it may have ended before its evaluation did */
         MB_TRY(evaluate(r));
     while (r->step < s->steps) {

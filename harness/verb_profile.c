@@ -130,13 +130,14 @@ mb_err mb_command_profile(int argc, char **argv)
 {
     static volatile sig_atomic_t never;
     profile_options o = { .set = "time", .timed = 10, .traced = 5, .warm_up = 3 };
-    mb_bench b = { .stop = &never };
+    mb_progress progress;
+    mb_bench b = { .stop = &never, .progress = &progress, .jobs_asked = 1 };
     mb_work work = { 0 };
     mb_event_set *set = NULL;
     mb_err err;
 
     argp_parse(&argp, argc, argv, 0, NULL, &o);
-    mb_progress_open(&b.progress, stderr, mb_progress_columns(stderr), true, 0, 0);
+    mb_progress_open(&progress, stderr, mb_progress_columns(stderr), true, 0, 0);
     err = mb_event_set_open(o.set, &set);
     if (!err)
         err = mb_bench_open(&b, &o.asked, o.common.db, &o.workload, 1, &work);

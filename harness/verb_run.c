@@ -9,17 +9,21 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { JOBS_MAX = 256 };
 enum { RESUME = 256, SHARD };
 
 typedef struct run_options {
     mb_common common;
     mb_asked asked;
     const char *workloads[MB_ASKED_MAX];
-    int n_workloads, shard, shards;
+    int n_workloads, jobs, shard, shards;
     bool resume, quiet;
 } run_options;
 
 static const struct argp_option options[] = {
+    { "jobs", 'j', "N", 0,
+      "Train N jobs side by side (default, or 0: as many as there are cores; 1 with --threads)",
+      0 },
     { "resume", RESUME, NULL, 0, "Skip what is done and go on with what was interrupted", 0 },
     { "shard", SHARD, "I/N", 0, "Run every N-th job alone, beginning with the I-th", 0 },
     { "quiet", 'q', NULL, 0, "No progress", 0 },
@@ -43,6 +47,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case ARGP_KEY_INIT:
         state->child_inputs[0] = state->child_inputs[1] = &o->common;
         state->child_inputs[2] = &o->asked;
+        break;
+    case 'j':
+        o->jobs = strcmp(arg, "0") ? mb_parse_count(state, "--jobs", arg, JOBS_MAX) : 0;
         break;
     case 'q':
         o->quiet = true;
@@ -74,8 +81,9 @@ static const struct argp argp = {
     parse,
     "WORKLOAD...",
     "Trains every architecture of the workloads on every seed and records all measurements."
-    "\vA job that fails is recorded and the others go on. Ctrl-C finishes the step and saves; with "
-    "--resume the same command goes on from there.",
+    "\vSeveral jobs train side by side and share out the cores, unless --jobs or --threads says "
+    "otherwise. A job that fails is recorded and the others go on. Ctrl-C finishes the steps and "
+    "saves; with --resume the same command goes on from there.",
     children,
     NULL,
     NULL,
@@ -177,7 +185,7 @@ static mb_err run_jobs(const run_options *o, mb_bench *b, const mb_work *works)
 
     for (i = 0; i < n; i++)
         steps += jobs[i].work->settings->steps;
-    mb_progress_open(&b->progress, stderr, mb_progress_columns(stderr), o->quiet, (int)n, steps);
+    mb_progress_open(b->progress, stderr, mb_progress_columns(stderr), o->quiet, (int)n, steps);
     watch_signals();
     err = mb_jobs_run(b, jobs, n, outcomes);
     if (!err || err == MB_EINTERRUPTED) {
@@ -199,13 +207,15 @@ mb_err mb_command_run(int argc, char **argv)
 {
     run_options o = { .shard = 1, .shards = 1 };
     mb_work *works;
-    mb_bench b = { .stop = &stop };
+    mb_progress progress;
+    mb_bench b = { .stop = &stop, .progress = &progress };
     mb_err err;
 
     argp_parse(&argp, argc, argv, 0, NULL, &o);
     b.resume = o.resume;
+    b.jobs_asked = o.jobs;
     works = mb_zalloc((size_t)o.n_workloads, sizeof *works);
-    mb_progress_open(&b.progress, stderr, mb_progress_columns(stderr), o.quiet, 0, 0);
+    mb_progress_open(&progress, stderr, mb_progress_columns(stderr), o.quiet, 0, 0);
     err = mb_bench_open(&b, &o.asked, o.common.db, o.workloads, o.n_workloads, works);
     if (!err)
         err = run_jobs(&o, &b, works);

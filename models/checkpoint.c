@@ -1,7 +1,10 @@
 /* Checkpoints: parameters, and for --resume both moments and the step, as .safetensors.
 
    Names and shapes: models/README.md. A state file holds every parameter NAME as NAME,
-   moment.m.NAME and moment.v.NAME, and its step in the metadata. */
+   moment.m.NAME and moment.v.NAME, and its step in the metadata.
+
+   The metadata also holds a digest of all tensors: a flipped bit of a weight is no error of the
+   format, yet everything computed from it would be wrong. Files without one are accepted. */
 #include "base/file.h"
 #include "models/block.h"
 #include "models/safetensors.h"
@@ -13,6 +16,7 @@
 
 enum { VALUE, FIRST, SECOND, COPIES }; /* what of a parameter a tensor of the file holds */
 static const char *const prefix[COPIES] = { "", "moment.m.", "moment.v." };
+static const char digest_name[] = "sha256";
 
 static float *copy_of(mb_model *m, const mb_param *p, int copy)
 {
@@ -35,15 +39,56 @@ static mb_st_tensor describe(mb_model *m, const mb_param *p, int copy)
     return s;
 }
 
+/* SHA-256 over lines "NAME DIGEST", one per tensor, in the order of the file. */
+static void digest(const mb_st_tensor *tensors, size_t n, char out[MB_HASH_SIZE])
+{
+    char *text = NULL, hash[MB_HASH_SIZE];
+    size_t size;
+    FILE *f = open_memstream(&text, &size);
+
+    if (!f)
+        abort();
+    for (size_t i = 0; i < n; i++) {
+        mb_hash(tensors[i].data, tensors[i].size, hash);
+        fprintf(f, "%s %s\n", tensors[i].name, hash);
+    }
+    if (fclose(f))
+        abort();
+    mb_hash(text, size, out);
+    free(text);
+}
+
+/* METADATA ("key", "value", ..., NULL; or NULL) and one pair more; the strings stay the callers'.
+ */
+static const char **with_pair(const char *const *metadata, const char *key, const char *value)
+{
+    const char **all;
+    size_t n = 0;
+
+    while (metadata && metadata[n])
+        n++;
+    all = mb_zalloc(n + 3, sizeof *all);
+    for (size_t i = 0; i < n; i++)
+        all[i] = metadata[i];
+    all[n] = key;
+    all[n + 1] = value;
+    return all;
+}
+
 static mb_err save(const char *path, mb_model *m, int copies, const char *const *metadata)
 {
     size_t n = m->n_params * (size_t)copies;
     mb_st_tensor *tensors = mb_zalloc(n, sizeof *tensors);
+    char hash[MB_HASH_SIZE];
+    const char **all;
     mb_err err;
 
     for (size_t i = 0; i < n; i++)
         tensors[i] = describe(m, &m->params[i % m->n_params], (int)(i / m->n_params));
-    err = mb_safetensors_write(path, tensors, n, metadata);
+    digest(tensors, n, hash);
+    all = with_pair(metadata, digest_name, hash);
+    err = mb_safetensors_write(path, tensors, n, all);
+    free(all);
     for (size_t i = 0; i < n; i++)
         free((char *)tensors[i].name);
     free(tensors);
@@ -59,18 +104,9 @@ mb_err mb_checkpoint_save_state(const char *path, mb_model *m, int64_t step,
                                 const char *const *metadata)
 {
     char *text = mb_format("%lld", (long long)step);
-    const char **all;
-    size_t n = 0;
-    mb_err err;
+    const char **all = with_pair(metadata, "step", text);
+    mb_err err = save(path, m, COPIES, all);
 
-    while (metadata && metadata[n])
-        n++;
-    all = mb_zalloc(n + 3, sizeof *all);
-    for (size_t i = 0; i < n; i++)
-        all[i] = metadata[i];
-    all[n] = "step";
-    all[n + 1] = text;
-    err = save(path, m, COPIES, all);
     free(all);
     free(text);
     return err;
@@ -113,6 +149,21 @@ static mb_err parse_step(const char *path, const mb_safetensors *s, int64_t *ste
     return MB_OK;
 }
 
+static mb_err check_digest(const char *path, const mb_safetensors *s)
+{
+    const char *want = mb_safetensors_metadata(s, digest_name);
+    char have[MB_HASH_SIZE];
+
+    if (!want || mb_safetensors_count(s) == 0)
+        return MB_OK;
+    digest(mb_safetensors_at(s, 0), mb_safetensors_count(s), have);
+    return strcmp(want, have) ? mb_fail(MB_ECORRUPT,
+                                        "%s: its tensors have the SHA-256 %.12s..., expected "
+                                        "%.12s... as of its metadata: the file is damaged",
+                                        path, have, want)
+                              : MB_OK;
+}
+
 /* Checks everything before it copies anything: a refused file leaves the model as it was. */
 static mb_err load(const char *path, mb_model *m, int copies, int64_t *step)
 {
@@ -125,6 +176,8 @@ static mb_err load(const char *path, mb_model *m, int copies, int64_t *step)
                       mb_safetensors_count(s), n);
     if (!err && step)
         err = parse_step(path, s, step);
+    if (!err)
+        err = check_digest(path, s);
     for (size_t i = 0; !err && i < 2 * n; i++)
         err = load_one(path, s, m, &m->params[i % m->n_params], (int)(i % n / m->n_params), i >= n);
     mb_safetensors_close(s);

@@ -162,9 +162,12 @@ static mb_err allocate(mb_model *m)
 {
     float **arrays[] = { &m->data, &m->grad, &m->moment[0], &m->moment[1] };
 
+    bool fits;
+
     place(m);
+    fits = mb_memory_holds(4.0 * sizeof(float) * (double)m->total);
     for (int i = 0; i < 4; i++) {
-        *arrays[i] = new_array(m->total);
+        *arrays[i] = fits ? new_array(m->total) : NULL;
         if (!*arrays[i])
             return mb_fail(MB_ENOMEM, "no memory for %lld parameters with gradient and moments",
                            (long long)m->total);

@@ -19,6 +19,8 @@ refuses 64 "'things': expected one of" "$m" list things
 refuses 64 'expected list, prepare' "$m" data
 refuses 64 'expected CHECKPOINT' "$m" score
 holds "--help is no error" "$m" --help >"$work/out"
+full_help() { "$m" --help >/dev/full; }
+refuses 1 'standard output: cannot be written' full_help
 holds "--version is no error" "$m" --version >"$work/out"
 
 # ---- workloads and settings
@@ -107,6 +109,7 @@ refuses 1 'tokens.npy' score tokens.npy --tokens tokens.npy
 head -c 3000 "$weights" >cut.safetensors
 refuses 1 'cut.safetensors' score cut.safetensors --tokens tokens.npy
 holds "and no logits were written" [ ! -e logits.npy ]
+refuses 1 "backend 'null' computes nothing" score "$weights" --tokens tokens.npy --backend null
 refuses 1 '/nonexistent/l.npy' "$m" score "$weights" --tokens tokens.npy -o /nonexistent/l.npy
 
 # ---- what always works

@@ -25,8 +25,11 @@ holds "accumulated steps repeat" same_curves whole.db whole2.db
 left=$(sqlite3 cpu.db 'SELECT checkpoint FROM v_run LIMIT 1')
 : >"${left%.safetensors}.state.safetensors"
 : >"${left%.safetensors}.lock"
+: >cpu.checkpoints/00000000-0000-4000-8000-000000000000.lock # killed before it was recorded
+: >cpu.checkpoints/00000000-0000-4000-8000-000000000000.state.safetensors.1.tmp
 train cpu.db --resume
-holds "what a kill left of a finished run is tidied up" no_leftovers cpu.db
+holds "what a kill left of a finished run, and of one never recorded, is tidied up" \
+    no_leftovers cpu.db
 holds "what is done is not done again" \
     [ "$(sqlite3 cpu.db 'SELECT count(*) FROM v_run')" = 4 ]
 train cpu.db --resume -S workload.steps=10

@@ -191,6 +191,24 @@ Test(checkpoint, a_refused_file_changes_nothing)
     mb_ctx_close(c);
 }
 
+Test(checkpoint, a_flipped_bit_anywhere_in_a_weight_is_noticed)
+{
+    mb_ctx *c = tiny_ctx("cpu");
+    mb_model *m = open_model(c, "mot", 1);
+    FILE *f;
+    int byte;
+
+    cr_assert_eq(mb_checkpoint_save(path, m, NULL), MB_OK, "%s", mb_message());
+    f = fopen(path, "r+b");
+    cr_assert(f && !fseek(f, -2, SEEK_END));
+    byte = getc(f);
+    cr_assert(!fseek(f, -2, SEEK_END) && putc(byte ^ 1, f) != EOF);
+    cr_assert_eq(fclose(f), 0);
+    expect_refused(c, "mot", "the file is damaged");
+    mb_model_close(m);
+    mb_ctx_close(c);
+}
+
 Test(checkpoint, a_state_without_a_step_is_refused)
 {
     static const char *const steps[] = { "", "-1", "3x", "99999999999999999999", NULL };

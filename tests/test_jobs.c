@@ -7,6 +7,7 @@
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
 #include <dirent.h>
+#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -85,6 +86,56 @@ Test(jobs, shards_deal_out_every_job_once)
     }
     cr_assert(eq(sz, dealt, n));
     free(all);
+}
+
+/* ---- side by side -------------------------------------------------------------------------- */
+
+static mb_bench plan(const char *backend, int jobs, int threads)
+{
+    mb_bench b = { .backend = backend, .jobs_asked = jobs, .threads_asked = threads };
+
+    cr_assert(eq(int, mb_jobs_plan(&b, &work, 1), MB_OK), "%s", mb_message());
+    return b;
+}
+
+/* Six jobs; how many cores there are is OpenMP's to say, and the test's to set. */
+Test(jobs, jobs_share_out_the_cores_unless_told_otherwise)
+{
+    static const struct {
+        int cores, jobs, threads, at_once, each;
+    } cases[] = {
+        { 2, 0, 0, 2, 1 }, { 1, 0, 0, 1, 1 }, { 8, 0, 0, 6, 1 },  { 16, 0, 0, 6, 2 },
+        { 4, 2, 0, 2, 2 }, { 4, 1, 0, 1, 4 }, { 2, 3, 0, 3, 1 },  { 2, 0, 1, 1, 1 },
+        { 2, 0, 2, 1, 2 }, { 4, 3, 2, 3, 2 }, { 4, 99, 0, 6, 1 },
+    };
+    size_t i;
+
+    for (i = 0; i < sizeof cases / sizeof *cases; i++) {
+        mb_bench b;
+
+        omp_set_num_threads(cases[i].cores);
+        b = plan("cpu", cases[i].jobs, cases[i].threads);
+        cr_expect(eq(int, b.at_once, cases[i].at_once), "case %zu", i);
+        cr_expect(eq(int, b.threads, cases[i].each), "case %zu", i);
+    }
+}
+
+Test(jobs, one_job_takes_all_cores)
+{
+    mb_bench b;
+
+    cr_assert(eq(int, mb_settings_select(work.settings, "-a", "mot"), MB_OK));
+    cr_assert(eq(int, mb_settings_seeds(work.settings, "-s", "7"), MB_OK));
+    omp_set_num_threads(2);
+    b = plan("cpu", 0, 0);
+    cr_expect(eq(int, b.at_once, 1));
+    cr_expect(eq(int, b.threads, 2));
+}
+
+Test(jobs, a_backend_of_one_thread_runs_one_job_at_a_time_unless_asked)
+{
+    cr_expect(eq(int, plan("ref", 0, 0).at_once, 1));
+    cr_expect(eq(int, plan("ref", 2, 0).at_once, 2));
 }
 
 /* ---- what is the same work ----------------------------------------------------------------- */

@@ -4,6 +4,7 @@
 #include <criterion/criterion.h>
 #include <math.h>
 #include <string.h>
+#include <sys/stat.h>
 
 TestSuite(npy, .init = data_folder_open, .fini = data_folder_close);
 
@@ -94,6 +95,18 @@ static const char *const bad_headers[] = {
     "{'descr': '<u2', 'fortran_order': False, 'shape': (2,)} x",
     "",
 };
+
+/* Run as root, a rename would put a file in the place of the device. */
+Test(npy, a_device_is_refused_and_stays)
+{
+    const int64_t shape[] = { 1 };
+    const float x = 1;
+    struct stat st;
+
+    cr_assert_eq(mb_npy_write_f32("/dev/null", &x, 1, shape), MB_EINVAL);
+    cr_expect(strstr(mb_message(), "/dev/null: not a regular file"), "%s", mb_message());
+    cr_assert(!stat("/dev/null", &st) && S_ISCHR(st.st_mode));
+}
 
 Test(npy, bad_headers_are_refused_with_the_offset)
 {

@@ -18,13 +18,14 @@ static const mb_losses losses = { .sum = { 20, 9 }, .n = { 10, 3 } };
 Test(progress, elsewhere_prints_a_line_per_evaluation_with_speed_and_time_left)
 {
     struct screen s = { 0 };
+    mb_progress_run run;
     mb_progress p;
 
     s.file = open_memstream(&s.text, &s.size);
     mb_progress_open(&p, s.file, 0, false, 2, 200);
-    mb_progress_begin(&p, "demo dense seed 1", 0, 100, 2048, SECOND);
-    mb_progress_step(&p, 1, &losses, 2 * SECOND); /* steps are for terminals */
-    mb_progress_evaluated(&p, 50, &losses, 11 * SECOND);
+    mb_progress_begin(&p, &run, "demo dense seed 1", 0, 100, 2048, SECOND);
+    mb_progress_step(&p, &run, 1, &losses, 2 * SECOND); /* steps are for terminals */
+    mb_progress_evaluated(&p, &run, 50, &losses, 11 * SECOND);
     fclose(s.file);
     cr_assert(eq(str, s.text,
                  "[1/2] demo dense seed 1  50/100  val text 2.000 image 3.000  left 0:10  all 0:30"
@@ -35,12 +36,13 @@ Test(progress, elsewhere_prints_a_line_per_evaluation_with_speed_and_time_left)
 Test(progress, a_resumed_run_counts_the_steps_done_here_for_its_speed)
 {
     struct screen s = { 0 };
+    mb_progress_run run;
     mb_progress p;
 
     s.file = open_memstream(&s.text, &s.size);
     mb_progress_open(&p, s.file, 0, false, 1, 100);
-    mb_progress_begin(&p, "a", 40, 100, 10, 0);
-    mb_progress_evaluated(&p, 50, &losses, 10 * SECOND);
+    mb_progress_begin(&p, &run, "a", 40, 100, 10, 0);
+    mb_progress_evaluated(&p, &run, 50, &losses, 10 * SECOND);
     fclose(s.file);
     cr_assert(eq(str, s.text, "a  50/100  val text 2.000 image 3.000  left 0:50  10 tokens/s\n"));
     free(s.text);
@@ -49,13 +51,14 @@ Test(progress, a_resumed_run_counts_the_steps_done_here_for_its_speed)
 Test(progress, skipped_runs_cost_no_time)
 {
     struct screen s = { 0 };
+    mb_progress_run run;
     mb_progress p;
 
     s.file = open_memstream(&s.text, &s.size);
     mb_progress_open(&p, s.file, 0, false, 3, 300);
     mb_progress_skip(&p, 100);
-    mb_progress_begin(&p, "b", 0, 100, 10, 0);
-    mb_progress_evaluated(&p, 50, &losses, 10 * SECOND);
+    mb_progress_begin(&p, &run, "b", 0, 100, 10, 0);
+    mb_progress_evaluated(&p, &run, 50, &losses, 10 * SECOND);
     fclose(s.file);
     cr_assert(strstr(s.text, "[2/3] b") && strstr(s.text, "left 0:10  all 0:30  50 tokens/s\n"),
               "%s", s.text);
@@ -65,37 +68,100 @@ Test(progress, skipped_runs_cost_no_time)
 Test(progress, a_terminal_line_is_updated_in_place_cut_to_fit_and_finished)
 {
     struct screen s = { 0 };
+    mb_progress_run run;
     mb_progress p;
 
     s.file = open_memstream(&s.text, &s.size);
     mb_progress_open(&p, s.file, 21, false, 1, 100);
-    mb_progress_begin(&p, "demo dense seed 1", 0, 100, 2048, 0);
-    mb_progress_step(&p, 1, &losses, SECOND);
-    mb_progress_step(&p, 2, &losses, SECOND + 1); /* too soon to be seen */
-    mb_progress_note(&p, "careful");
-    mb_progress_end(&p, 100, "ok", 90 * SECOND);
+    mb_progress_begin(&p, &run, "demo dense seed 1", 0, 100, 2048, 0);
+    mb_progress_step(&p, &run, 1, &losses, SECOND);
+    mb_progress_step(&p, &run, 2, &losses, SECOND + 1); /* too soon to be seen */
+    mb_progress_end(&p, &run, 100, "ok", 90 * SECOND);
     fclose(s.file);
     cr_assert(eq(str, s.text,
-                 "\rdemo dense seed 1  1\033[K" /* 20 columns */
-                 "\r\033[Kcareful\n"
-                 "\rdemo dense seed 1  1\033[K\n"),
+                 "\rdemo dense seed 1  1\033[J" /* 20 columns */
+                 "\rdemo dense seed 1  1\033[K\n\033[J"),
               "%s", s.text);
     free(s.text);
 }
 
-Test(progress, quiet_leaves_warnings_alone)
+Test(progress, runs_side_by_side_have_a_line_each_below_those_that_ended)
 {
     struct screen s = { 0 };
+    mb_progress_run a, b;
+    mb_progress p;
+
+    s.file = open_memstream(&s.text, &s.size);
+    mb_progress_open(&p, s.file, 16, false, 3, 300);
+    mb_progress_begin(&p, &a, "a", 0, 100, 10, 0);
+    mb_progress_begin(&p, &b, "b", 0, 100, 10, 0);
+    mb_progress_step(&p, &a, 1, &losses, SECOND);
+    mb_progress_step(&p, &b, 1, &losses, 2 * SECOND);
+    mb_progress_end(&p, &a, 100, "ok", 3 * SECOND);
+    mb_progress_end(&p, &b, 100, "ok", 4 * SECOND);
+    fclose(s.file);
+    cr_assert(eq(str, s.text,
+                 "\r[1/3] a  1/100 \033[K\n[2/3] b  0/100\033[J"
+                 "\r\033[1A[1/3] a  1/100 \033[K\n[2/3] b  1/100 \033[J"
+                 "\r\033[1A[1/3] a  100/10\033[K\n[2/3] b  1/100 \033[J"
+                 "\r[2/3] b  100/10\033[K\n\033[J"),
+              "%s", s.text);
+    free(s.text);
+}
+
+/* Two at once do 2 x 10 steps/s: of 400, 100 are done, and 300 take 15 s. */
+Test(progress, the_time_left_is_shared_among_the_runs_under_way)
+{
+    struct screen s = { 0 };
+    mb_progress_run a, b;
+    mb_progress p;
+
+    s.file = open_memstream(&s.text, &s.size);
+    mb_progress_open(&p, s.file, 0, false, 4, 400);
+    mb_progress_begin(&p, &a, "a", 0, 100, 10, 0);
+    mb_progress_begin(&p, &b, "b", 0, 100, 10, 0);
+    mb_progress_step(&p, &a, 50, &losses, 5 * SECOND);
+    mb_progress_evaluated(&p, &b, 50, &losses, 5 * SECOND);
+    mb_progress_end(&p, &a, 100, "ok", 10 * SECOND);
+    fclose(s.file);
+    cr_assert(eq(str, s.text,
+                 "[2/4] b  50/100  val text 2.000 image 3.000  left 0:05  all 0:15  100 tokens/s\n"
+                 "[1/4] a  100/100  ok in 0:10\n"),
+              "%s", s.text);
+    free(s.text);
+}
+
+/* One of two is behind: the other cannot help it. */
+Test(progress, the_time_left_is_at_least_the_slowest_runs)
+{
+    struct screen s = { 0 };
+    mb_progress_run a, b;
+    mb_progress p;
+
+    s.file = open_memstream(&s.text, &s.size);
+    mb_progress_open(&p, s.file, 0, false, 2, 200);
+    mb_progress_begin(&p, &a, "a", 0, 100, 10, 0);
+    mb_progress_begin(&p, &b, "b", 0, 100, 10, 0);
+    mb_progress_step(&p, &a, 90, &losses, 10 * SECOND);
+    mb_progress_evaluated(&p, &b, 10, &losses, 10 * SECOND);
+    fclose(s.file);
+    cr_assert(strstr(s.text, "left 1:30  all 1:30  10 tokens/s\n") != NULL, "%s", s.text);
+    free(s.text);
+}
+
+Test(progress, quiet_writes_nothing)
+{
+    struct screen s = { 0 };
+    mb_progress_run run;
     mb_progress p;
 
     s.file = open_memstream(&s.text, &s.size);
     mb_progress_open(&p, s.file, 80, true, 1, 100);
-    mb_progress_begin(&p, "a", 0, 100, 2048, 0);
-    mb_progress_step(&p, 1, &losses, SECOND);
-    mb_progress_evaluated(&p, 50, &losses, SECOND);
-    mb_progress_note(&p, "careful %d", 1);
-    mb_progress_end(&p, 100, "ok", SECOND);
+    mb_progress_begin(&p, &run, "a", 0, 100, 2048, 0);
+    mb_progress_step(&p, &run, 1, &losses, SECOND);
+    mb_progress_evaluated(&p, &run, 50, &losses, SECOND);
+    mb_progress_end(&p, &run, 100, "ok", SECOND);
     fclose(s.file);
-    cr_assert(eq(str, s.text, "careful 1\n"));
+    cr_assert(eq(str, s.text, ""));
     free(s.text);
 }

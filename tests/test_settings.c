@@ -60,7 +60,7 @@ static const struct {
     { "model", "width", "", "expected a whole number" },
     { "model", "width", " 8", "expected a whole number" },
     { "model", "width", "64.0", "expected a whole number" },
-    { "model", "layers", "0", "in 1 .. 1024" },
+    { "model", "layers", "0", "in 1 .. 1000" },
     { "workload", "steps", "99999999999999999999", "expected a whole number" },
     { "optimizer", "lr", "fast", "expected a number in 0 .. 10" },
     { "optimizer", "lr", "nan", "expected a number" },
@@ -141,6 +141,7 @@ static const struct {
 } unfit[] = {
     { "model", "heads", "3", "here:1: key 'heads': found 3, expected a divisor of the width 64" },
     { "model", "width", "36", "key 'heads': found 4, expected" }, /* heads of 9: odd */
+    { "workload", "text_vocab", "255", "here:1: key 'text_vocab': found 255, expected 0 or" },
     { "workload", "kind", "transfusion", "here:1: key 'kind': not supported by this build" },
     { "workload", "data", "shards", "need key 'path'" },
     { "arch switch", "score", "sigmoid", "key 'score': sigmoid has no balance" },
@@ -162,6 +163,21 @@ Test(settings, values_that_do_not_fit_together_are_refused_with_their_place)
         cr_expect(says(unfit[i].expected), "%s", mb_message());
         mb_settings_free(s);
     }
+}
+
+Test(settings, a_step_of_more_tokens_than_memory_could_hold_is_refused)
+{
+    mb_settings *s = mb_settings_new();
+    mb_arch_settings *a;
+
+    cr_assert(eq(int, mb_settings_arch(s, "here", "dense", &a), MB_OK));
+    cr_assert(eq(int, set(s, "workload", "batch", "65536"), MB_OK));
+    cr_assert(eq(int, set(s, "workload", "seq_len", "1024"), MB_OK));
+    cr_expect(eq(int, mb_settings_check(s), MB_OK), "%s", mb_message());
+    cr_assert(eq(int, set(s, "workload", "accumulate", "2"), MB_OK));
+    cr_expect(eq(int, mb_settings_check(s), MB_EINVAL));
+    cr_expect(says("here:1: key 'batch': 65536 x seq_len 1024 x accumulate 2"), "%s", mb_message());
+    mb_settings_free(s);
 }
 
 Test(settings, without_an_architecture_there_is_nothing_to_run)

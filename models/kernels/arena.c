@@ -1,5 +1,7 @@
 #include "models/kernels/arena.h"
 
+#include "base/file.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -67,7 +69,7 @@ mb_err mb_arena_reserve(mb_arena *a, size_t bytes)
         have += b->size;
     if (have < bytes) {
         mb_arena_free(a);
-        if (!add_block(a, round_up(bytes)))
+        if (!mb_memory_holds((double)bytes) || !add_block(a, round_up(bytes)))
             return mb_fail(
                 MB_ENOMEM,
                 "no memory for %.1f GiB of activations: a smaller batch or seq_len would "
