@@ -6,13 +6,19 @@ MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 1)
 # SAN=1 builds with the address and undefined-behaviour sanitizers, ARCH=x86-64-v3 a portable binary.
 ARCH   ?= native
 CFLAGS ?= $(if $(SAN),-O1 -fno-omit-frame-pointer,-O3) -g -march=$(ARCH)
+# PAPI=0 or 1 switches its counters off or on; otherwise they are there when its header is.
+ifndef PAPI
+PAPI   := $(shell printf '\043include <papi.h>' | $(CC) -E - >/dev/null 2>&1 && echo 1 || echo 0)
+endif
+PAPI1  := $(filter-out 0,$(PAPI))
 B      := build/$(notdir $(CC))$(if $(SAN),-san)$(if $(filter-out native,$(ARCH)),-$(ARCH))
+B      := $B$(if $(PAPI1),,-papi0)
 
 comma  := ,
 OWN    := -std=c11 -I. -I$B -D_GNU_SOURCE -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes \
           -Wmissing-prototypes -Wno-unused-parameter -fopenmp -fno-math-errno -fno-trapping-math \
           $(if $(SAN),-fsanitize=address$(comma)undefined -fno-sanitize-recover=all) -MMD -MP
-LDLIBS := -ldnnl -lsqlite3 -linih -ljansson -lcsv -lmd -lhwloc -lz -lm
+LDLIBS := -ldnnl -lsqlite3 -linih -ljansson -lcsv -lmd -lhwloc -lz -lm $(if $(PAPI1),-lpapi -lsde)
 
 # As harness/main.c does for itself: tests share the machine with other work.
 export GOMP_SPINCOUNT ?= 1000
@@ -22,16 +28,17 @@ export UBSAN_OPTIONS := halt_on_error=1:abort_on_error=1:print_stacktrace=1
 
 # Debian packages to build and run, and those that only tests need.
 DEPS      := libdnnl-dev libsqlite3-dev libinih-dev libjansson-dev libcsv-dev libmd-dev libhwloc-dev \
-             zlib1g-dev gnuplot-nox
+             zlib1g-dev gnuplot-nox $(if $(PAPI1),libpapi-dev)
 TEST_DEPS := libcriterion-dev sqlite3 clang-format cppcheck
 
 FOLDERS := base models models/kernels models/kernels/ref models/kernels/cpu models/kernels/null \
            workloads profiles results harness
-SOURCES := $(filter-out harness/main.c,$(foreach d,$(FOLDERS),$(wildcard $d/*.c)))
+UNUSED  := harness/main.c profiles/$(if $(PAPI1),no_papi.c,papi.c)
+SOURCES := $(filter-out $(UNUSED),$(foreach d,$(FOLDERS),$(wildcard $d/*.c)))
 TESTS   := $(wildcard tests/*.c)
 ALL_C   := $(SOURCES) harness/main.c $(TESTS)
 ALL_H   := $(foreach d,$(FOLDERS) tests,$(wildcard $d/*.h))
-TEXTS   := $(wildcard results/*.sql plots/*.sql plots/*.gp)
+TEXTS   := $(wildcard results/*.sql plots/*.sql plots/*.gp profiles/*.sql profiles/*.ini)
 obj      = $(patsubst %.c,$B/%.o,$1)
 
 .PHONY: all deps test-deps demo test bench golden layers format format-check analyse config help clean

@@ -1,4 +1,5 @@
-/* An invocation of `motbench run`: what its runs share, the workloads, and the list of jobs.
+/* An invocation of `motbench run` or `profile`: what its runs share, the workloads, and the list of
+   jobs.
 
    A job is one model on one workload with one seed. Jobs are equal when all that decides their
    numbers is equal; that is their hash, by which --resume finds what is there. */
@@ -6,6 +7,7 @@
 #define MB_HARNESS_BENCH_H
 
 #include "base/file.h"
+#include "harness/options.h"
 #include "harness/progress.h"
 #include "harness/settings.h"
 #include "results/store.h"
@@ -34,6 +36,12 @@ typedef struct mb_work { /* a workload with its data */
     mb_data *data;
     int64_t dataset; /* facts */
 } mb_work;
+
+/* Opens the N workloads of PATHS as ASKED, their data prepared, and the database; B is zeroed but
+   for progress, resume, jobs_asked and stop. Works (N) are zeroed. Close also after a failure. */
+mb_err mb_bench_open(mb_bench *b, const mb_asked *asked, const char *db, const char *const *paths,
+                     int n, mb_work *works);
+void mb_bench_close(mb_bench *b, mb_work *works, int n);
 
 typedef struct mb_job {
     const mb_work *work;

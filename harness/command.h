@@ -8,6 +8,7 @@
 #include "harness/table.h"
 
 mb_err mb_command_run(int argc, char **argv);
+mb_err mb_command_profile(int argc, char **argv);
 mb_err mb_command_cmp(int argc, char **argv);
 mb_err mb_command_list(int argc, char **argv);
 mb_err mb_command_table(int argc, char **argv);

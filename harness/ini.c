@@ -82,15 +82,12 @@ static int take(void *user, const char *section, const char *key, const char *va
     return !r->err;
 }
 
-mb_err mb_ini_read(const char *path, mb_ini_each *each, void *user)
+/* Takes FILE. */
+static mb_err read_stream(FILE *file, const char *path, mb_ini_each *each, void *user)
 {
-    struct reader r = { .path = path, .each = each, .user = user };
-    int line;
+    struct reader r = { .file = file, .path = path, .each = each, .user = user };
+    int line = ini_parse_stream(next_line, &r, take, &r);
 
-    r.file = fopen(path, "r");
-    if (!r.file)
-        return mb_fail(errno == ENOENT ? MB_EMISSING : MB_EIO, "%s: %s", path, strerror(errno));
-    line = ini_parse_stream(next_line, &r, take, &r);
     if (!r.err && ferror(r.file))
         r.err = mb_fail(MB_EIO, "%s: %s", path, strerror(errno));
     if (!r.err && line)
@@ -101,16 +98,40 @@ mb_err mb_ini_read(const char *path, mb_ini_each *each, void *user)
     return r.err;
 }
 
-mb_err mb_ini_question(const char *path, char **question)
+static mb_err open_file(const char *path, FILE **out)
 {
-    FILE *file = fopen(path, "r");
+    *out = fopen(path, "r");
+    return *out ? MB_OK
+                : mb_fail(errno == ENOENT ? MB_EMISSING : MB_EIO, "%s: %s", path, strerror(errno));
+}
+
+static FILE *open_text(const char *text)
+{
+    FILE *file = fmemopen((void *)text, strlen(text), "r");
+
+    if (!file)
+        abort(); /* no memory */
+    return file;
+}
+
+mb_err mb_ini_read(const char *path, mb_ini_each *each, void *user)
+{
+    FILE *file;
+
+    MB_TRY(open_file(path, &file));
+    return read_stream(file, path, each, user);
+}
+
+mb_err mb_ini_read_text(const char *name, const char *text, mb_ini_each *each, void *user)
+{
+    return read_stream(open_text(text), name, each, user);
+}
+
+/* Takes FILE. */
+static char *read_question(FILE *file)
+{
     char line[1024], *all = mb_format("%s", "");
 
-    *question = NULL;
-    if (!file) {
-        free(all);
-        return mb_fail(errno == ENOENT ? MB_EMISSING : MB_EIO, "%s: %s", path, strerror(errno));
-    }
     while (fgets(line, sizeof line, file) && (*line == ';' || *line == '#')) {
         char *text = line + strspn(line, ";# "), *longer;
 
@@ -122,6 +143,20 @@ mb_err mb_ini_question(const char *path, char **question)
         all = longer;
     }
     fclose(file);
-    *question = all;
+    return all;
+}
+
+mb_err mb_ini_question(const char *path, char **question)
+{
+    FILE *file;
+
+    *question = NULL;
+    MB_TRY(open_file(path, &file));
+    *question = read_question(file);
     return MB_OK;
+}
+
+char *mb_ini_question_text(const char *text)
+{
+    return read_question(open_text(text));
 }

@@ -13,9 +13,13 @@ typedef mb_err mb_ini_each(void *user, const char *place, const char *section, c
                            const char *value);
 
 mb_err mb_ini_read(const char *path, mb_ini_each *each, void *user);
+/* The same of TEXT that was the file NAME when this program was built. */
+mb_err mb_ini_read_text(const char *name, const char *text, mb_ini_each *each, void *user);
 
-/* The question a workload asks: its first comment, up to an empty line, as one line. Caller frees.
+/* The question a workload or profile asks: its first comment, up to an empty line, as one line.
+ * Caller frees.
  */
 mb_err mb_ini_question(const char *path, char **question);
+char *mb_ini_question_text(const char *text);
 
 #endif

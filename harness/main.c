@@ -20,6 +20,7 @@ static const struct verb {
 } verbs[] = {
     { "run", mb_command_run, "train the architectures of a workload and record everything" },
     { "cmp", mb_command_cmp, "FLOPs and time each architecture needs for the baseline's quality" },
+    { "profile", mb_command_profile, "where the time of a step goes, operation by operation" },
     { "table", mb_command_table, "a table of results" },
     { "plot", mb_command_plot, "a figure of results" },
     { "list", mb_command_list,

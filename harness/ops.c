@@ -50,6 +50,8 @@ static void add(mb_ops *o, const mb_op_row *more, size_t near)
     if (!row)
         row = append(o, more);
     row->calls += more->calls;
+    if (more->wall_ns >= 0)
+        row->wall_ns = more->wall_ns + (row->wall_ns > 0 ? row->wall_ns : 0);
     row->flops_model += more->flops_model;
     row->flops_useful += more->flops_useful;
     row->flops_executed += more->flops_executed;
@@ -68,7 +70,7 @@ void mb_ops_close(mb_ops *o)
     memset(o, 0, sizeof *o);
 }
 
-void mb_ops_add(mb_ops *o, const mb_ledger *l)
+void mb_ops_add(mb_ops *o, const mb_ledger *l, bool traced)
 {
     size_t n, i;
     const mb_entry *e = mb_ledger_entries(l, &n);
@@ -81,6 +83,7 @@ void mb_ops_add(mb_ops *o, const mb_ledger *l)
                           .layer = e->layer,
                           .group = e->group,
                           .calls = (int64_t)e->calls,
+                          .wall_ns = traced ? (int64_t)e->wall_ns : -1,
                           .flops_model = e->cost.model,
                           .flops_useful = e->cost.useful,
                           .flops_executed = e->cost.executed,
@@ -117,7 +120,7 @@ mb_err mb_ops_read(mb_ops *o, const char *text)
 
     for (i = 0; *line; i++) {
         mb_op_name name = { 0 };
-        mb_op_row row = { .op = name.op, .part = name.part, .pass = name.pass };
+        mb_op_row row = { .op = name.op, .part = name.part, .pass = name.pass, .wall_ns = -1 };
         int used = -1;
 
         sscanf(line,

@@ -7,6 +7,8 @@
 #include "models/kernels/ledger.h"
 #include "results/store.h"
 
+#include <stdbool.h>
+
 typedef struct mb_op_name {
     char op[32], part[16], pass[8];
 } mb_op_name;
@@ -18,8 +20,8 @@ typedef struct mb_ops {
 } mb_ops;
 
 void mb_ops_close(mb_ops *o); /* accepts a zeroed one */
-/* Adds every entry to the row of its key. */
-void mb_ops_add(mb_ops *o, const mb_ledger *l);
+/* Adds every entry to the row of its key; its wall time only when TRACED. */
+void mb_ops_add(mb_ops *o, const mb_ledger *l, bool traced);
 /* One line a row, for the metadata of a saved state. Caller frees. */
 char *mb_ops_text(const mb_ops *o);
 /* Adds what mb_ops_text() wrote; MB_ECORRUPT when it is not that. */

@@ -56,3 +56,64 @@ int mb_parse_count(const struct argp_state *state, const char *option, const cha
         argp_error(state, "%s %s: expected a whole number from 1 to %d", option, text, max);
     return (int)value;
 }
+
+void mb_parse_append(const struct argp_state *state, const char **list, int *n, const char *text,
+                     const char *what)
+{
+    if (*n == MB_ASKED_MAX)
+        argp_error(state, "more than %d %s", MB_ASKED_MAX, what);
+    list[(*n)++] = text;
+}
+
+/* ---- how a workload is to be run ----------------------------------------------------------- */
+
+enum { BACKEND = 256, PRECISION, THREADS };
+
+static const struct argp_option asked_options[] = {
+    { "arch", 'a', "ARCH,...", 0, "These architectures, in this order", 0 },
+    { "seed", 's', "SEED,...", 0, "These seeds", 0 },
+    { "set", 'S', "section.key=value", 0,
+      "Set a setting of every workload (motbench list settings)", 0 },
+    { "backend", BACKEND, "NAME", 0, "cpu (default), ref or null", 0 },
+    { "precision", PRECISION, "NAME", 0, "fp32", 0 },
+    { "threads", THREADS, "N", 0,
+      "Threads that each job computes with, which decide its last bits (default: the cores, shared "
+      "out among the jobs side by side)",
+      0 },
+    { 0 },
+};
+
+static error_t parse_asked(int key, char *arg, struct argp_state *state)
+{
+    mb_asked *a = state->input;
+
+    switch (key) {
+    case ARGP_KEY_INIT:
+        *a = (mb_asked){ .backend = "cpu", .precision = "fp32" };
+        break;
+    case 'a':
+        a->archs = arg;
+        break;
+    case 's':
+        a->seeds = arg;
+        break;
+    case 'S':
+        mb_parse_append(state, a->sets, &a->n_sets, arg, "settings");
+        break;
+    case BACKEND:
+        a->backend = arg;
+        break;
+    case PRECISION:
+        if (strcmp(arg, a->precision))
+            argp_error(state, "--precision %s: expected %s", arg, a->precision);
+        break;
+    case THREADS:
+        a->threads = mb_parse_count(state, "--threads", arg, 1024);
+        break;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+    return 0;
+}
+
+const struct argp mb_asked_argp = { asked_options, parse_asked, 0, 0, 0, 0, 0 };

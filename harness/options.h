@@ -12,10 +12,26 @@ typedef struct mb_common {
     enum mb_table_format format;
 } mb_common;
 
+enum { MB_ASKED_MAX = 64 };
+typedef struct mb_asked {           /* how a workload is to be run */
+    const char *archs, *seeds;      /* lists; NULL: as the workload says */
+    const char *sets[MB_ASKED_MAX]; /* "section.key=value" */
+    int n_sets;
+    const char *backend, *precision;
+    int threads; /* 0: the machine's own choice */
+} mb_asked;
+
+/* -a, -s, -S, --backend, --precision, --threads; the input is a mb_asked, whose defaults it sets.
+ */
+extern const struct argp mb_asked_argp;
+
 /* The input of both is a mb_common; they set its defaults too. */
 extern const struct argp mb_db_argp;     /* --db FILE */
 extern const struct argp mb_format_argp; /* --format human|csv|json|md */
 
+/* Appends TEXT to LIST of MB_ASKED_MAX; too many WHAT end the program. */
+void mb_parse_append(const struct argp_state *state, const char **list, int *n, const char *text,
+                     const char *what);
 /* A whole number from 1 to MAX; anything else ends the program. */
 int mb_parse_count(const struct argp_state *state, const char *option, const char *text, int max);
 

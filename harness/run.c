@@ -11,7 +11,7 @@
 static const char *const overhead_name[MB_OVERHEADS] = { "open", "data", "evaluate", "checkpoint" };
 
 /* A random (version 4) UUID. */
-static void make_uuid(char out[40])
+void mb_run_uuid(mb_run *r)
 {
     unsigned char b[16];
 
@@ -19,9 +19,10 @@ static void make_uuid(char out[40])
         abort();
     b[6] = (b[6] & 0x0f) | 0x40;
     b[8] = (b[8] & 0x3f) | 0x80;
-    snprintf(out, 40, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0],
-             b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13],
-             b[14], b[15]);
+    snprintf(r->uuid, sizeof r->uuid,
+             "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1],
+             b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14],
+             b[15]);
 }
 
 static char *label(const mb_job *job)
@@ -72,21 +73,21 @@ static mb_err take_up(mb_run *r, bool *go)
     return MB_OK;
 }
 
+/* Somebody who tidies up may hold a new run's lock for a moment: then under another name. */
 static mb_err open_fresh(mb_run *r)
 {
-    bool busy =
-        true; /* somebody who tidies up may hold a new lock for a moment: take another name */
+    bool busy = true;
     mb_err err = MB_OK;
 
     mb_saved_close(&r->saved); /* of a run that cannot go on */
     while (!err && busy) {
-        make_uuid(r->uuid);
+        mb_run_uuid(r);
         err = mb_saved_open(r->bench->folder, r->uuid, &r->saved, &busy);
     }
     return err;
 }
 
-static mb_err open_model(mb_run *r)
+mb_err mb_run_open(mb_run *r)
 {
     const mb_work *work = r->job->work;
     mb_model_config config = mb_settings_model(
@@ -96,7 +97,7 @@ static mb_err open_model(mb_run *r)
     return mb_model_open(r->ctx, r->job->arch->arch, &config, (uint64_t)r->job->seed, &r->model);
 }
 
-static mb_err record_begin(mb_run *r)
+mb_err mb_run_begin(mb_run *r, const char *purpose, int64_t steps)
 {
     const mb_bench *b = r->bench;
     const mb_settings *s = r->job->work->settings;
@@ -111,14 +112,13 @@ static mb_err record_begin(mb_run *r)
                        .machine = b->machine,
                        .build = b->build,
                        .dataset = r->job->work->dataset,
-                       .steps = s->steps,
-                       .pid = getpid() };
+                       .steps = steps,
+                       .pid = getpid(),
+                       .purpose = purpose };
     size_t n;
     mb_pair *pairs;
     mb_err err;
 
-    if (r->resumed)
-        return mb_store_run_event(b->store, r->id, "running", "resumed", NULL);
     row.params_total = r->model ? (int64_t)mb_model_params_total(r->model) : 0;
     row.params_active = r->model ? (int64_t)mb_model_params_active(r->model) : 0;
     pairs = mb_settings_pairs(s, r->job->arch, false, &n);
@@ -170,7 +170,7 @@ static mb_err record_ops(mb_run *r)
     mb_rows_free(rows);
     if (there)
         return MB_OK;
-    mb_ops_add(&r->ops, mb_ctx_ledger(r->ctx));
+    mb_ops_add(&r->ops, mb_ctx_ledger(r->ctx), false);
     return mb_store_ops(r->bench->store, r->id, r->ops.rows, r->ops.n);
 }
 
@@ -231,7 +231,7 @@ static mb_err end(mb_run *r, mb_err err)
     return err;
 }
 
-static void close_run(mb_run *r)
+void mb_run_close(mb_run *r)
 {
     mb_stream_close(r->stream);
     mb_model_close(r->model);
@@ -251,10 +251,12 @@ static mb_err run(mb_run *r)
     const mb_settings *s = r->job->work->settings;
     int64_t start = mb_wall_ns();
     char *name, detail[512];
-    mb_err err = open_model(r), recorded;
+    mb_err err = mb_run_open(r), recorded;
 
     snprintf(detail, sizeof detail, "%s", err ? mb_message() : "");
-    recorded = record_begin(r); /* also of what cannot be opened: it is to be seen */
+    recorded = r->resumed ? mb_store_run_event(r->bench->store, r->id, "running", "resumed", NULL)
+                          : mb_run_begin(r, "train", s->steps); /* also of what cannot be opened: it
+                                                                   is to be seen */
     if (recorded)
         return recorded;
     if (err)
@@ -286,6 +288,6 @@ mb_err mb_run_job(mb_bench *b, const mb_job *job, mb_outcome *out)
         err = run(&r);
     else if (!err)
         mb_progress_skip(b->progress, job->work->settings->steps);
-    close_run(&r);
+    mb_run_close(&r);
     return err;
 }

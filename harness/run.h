@@ -7,6 +7,7 @@
 #include "harness/samples.h"
 #include "harness/saved.h"
 #include "profiles/clock.h"
+#include "profiles/counter.h"
 
 enum mb_overhead { MB_OPENING, MB_DATA, MB_EVALUATING, MB_SAVING, MB_OVERHEADS };
 
@@ -28,16 +29,40 @@ typedef struct mb_run {
     mb_ops ops;
     mb_cost counted; /* the ledger's total after the last step */
     mb_clock clock;
+    mb_counter *counter; /* counts during steps; NULL: nothing */
+    mb_tally tally;      /* what routers did so far */
     mb_progress_run shown;
     int64_t step, first; /* steps done; those done when this process began */
     int64_t overhead_ns[MB_OVERHEADS];
 } mb_run;
+
+/* Backend and model. */
+mb_err mb_run_open(mb_run *r);
+/* A new run's row in the store, with its settings: r->uuid and r->id. PURPOSE "train" or "profile";
+   STEPS are planned. The model may be missing, when it could not be opened. */
+mb_err mb_run_begin(mb_run *r, const char *purpose, int64_t steps);
+void mb_run_close(mb_run *r);
+void mb_run_uuid(mb_run *r); /* gives it one */
 
 /* Room for micro-batches and samples, the stream at the run's step. */
 mb_err mb_train_open(mb_run *r);
 /* From the run's step to the last one, with evaluations and saved states. MB_EINTERRUPTED when the
    user asked to stop; samples may then be unwritten. */
 mb_err mb_train(mb_run *r);
+/* Watches the run's own threads from now on. Several are all of the process's when no other run is
+   beside this one; that also sees those that a library replaces. */
+void mb_train_watch(mb_run *r);
+
+typedef struct mb_stepped { /* what one step took, and its losses */
+    mb_instant before, after;
+    mb_losses losses;
+} mb_stepped;
+
+/* The next step on the next batches; records nothing. MB_EINVAL when a loss or the gradient is not
+   finite. */
+mb_err mb_train_step(mb_run *r, mb_stepped *out);
+/* Keeps the last step in the samples, with what the ledger has taken since the one before. */
+void mb_train_record(mb_run *r, const mb_stepped *s, bool warm_up);
 /* Writes the samples, then the state. */
 mb_err mb_train_save(mb_run *r);
 

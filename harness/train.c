@@ -68,30 +68,30 @@ static mb_err next_batches(mb_run *r)
 
 /* ---- steps --------------------------------------------------------------------------------- */
 
-static void record(mb_run *r, const mb_instant *before, const mb_instant *after, const mb_losses *l)
+void mb_train_record(mb_run *r, const mb_stepped *s, bool warm_up)
 {
     mb_cost now = mb_ledger_total(mb_ctx_ledger(r->ctx));
-    int64_t wall_ns = after->wall_ns - before->wall_ns;
-    double waited_ns = (double)mb_clock_waited_ns(&r->clock, before, after);
+    int64_t wall_ns = s->after.wall_ns - s->before.wall_ns;
+    double waited_ns = (double)mb_clock_waited_ns(&r->clock, &s->before, &s->after);
     bool disturbed = waited_ns > WAITED_MAX * (double)wall_ns;
     mb_step_row row = {
         .step = r->step,
         .wall_ns = wall_ns,
-        .cpu_ns = after->cpu_ns - before->cpu_ns,
+        .cpu_ns = s->after.cpu_ns - s->before.cpu_ns,
         .tokens = mb_settings_tokens(r->job->work->settings),
         .flops_model = now.model - r->counted.model,
         .flops_useful = now.useful - r->counted.useful,
         .flops_executed = now.executed - r->counted.executed,
-        .flagged = r->step == r->first + 1 ? FLAG_WARM_UP
-                   : disturbed             ? FLAG_DISTURBED
-                                           : 0,
+        .flagged = warm_up     ? FLAG_WARM_UP
+                   : disturbed ? FLAG_DISTURBED
+                               : 0,
     };
 
     r->counted = now;
     r->out->train_ns += wall_ns;
     r->out->trained++;
     mb_samples_step(&r->samples, &row);
-    mb_samples_losses(&r->samples, r->step, mb_split_name[MB_TRAIN], l);
+    mb_samples_losses(&r->samples, r->step, mb_split_name[MB_TRAIN], &s->losses);
 }
 
 static mb_err check_finite(mb_run *r, const mb_losses *l)
@@ -111,9 +111,7 @@ static mb_err check_finite(mb_run *r, const mb_losses *l)
     return MB_OK;
 }
 
-/* The run's own threads. Several are all of the process's when no other run is beside this one;
-   that also sees those that a library replaces. */
-static void watch_threads(mb_run *r)
+void mb_train_watch(mb_run *r)
 {
     int threads = mb_ctx_threads(r->ctx);
 
@@ -124,24 +122,45 @@ static void watch_threads(mb_run *r)
         mb_clock_open(&r->clock);
 }
 
-static mb_err train_step(mb_run *r)
+mb_err mb_train_step(mb_run *r, mb_stepped *out)
 {
     const mb_settings *s = r->job->work->settings;
     mb_optimizer_config how = s->optimizer;
-    mb_instant before, after;
-    mb_losses losses;
+    mb_err err;
 
     MB_TRY(next_batches(r));
     how.lr = mb_settings_lr(s, r->step);
-    before = mb_clock_read(&r->clock);
-    MB_TRY(mb_model_step(r->model, r->batches, s->accumulate, &how, r->step, &losses));
-    after = mb_clock_read(&r->clock);
-    r->step++;
-    record(r, &before, &after, &losses);
-    if (r->step == r->first + 1) /* now the backend's threads are there to be watched */
-        watch_threads(r);
-    mb_progress_step(r->bench->progress, &r->shown, r->step, &losses, after.wall_ns);
-    return check_finite(r, &losses);
+    if (r->counter)
+        mb_counter_start(r->counter);
+    out->before = mb_clock_read(&r->clock);
+    err = mb_model_step(r->model, r->batches, s->accumulate, &how, r->step, &out->losses);
+    out->after = mb_clock_read(&r->clock);
+    if (!err) {
+        r->tally.routed += out->losses.asked;
+        r->tally.dropped += out->losses.dropped;
+        r->step++;
+    }
+    if (r->counter)
+        mb_counter_stop(r->counter);
+    return err ? err : check_finite(r, &out->losses);
+}
+
+/* A step that is recorded also when it diverged: that is to be seen. */
+static mb_err train_step(mb_run *r)
+{
+    int64_t step = r->step;
+    bool warm_up = step == r->first;
+    mb_stepped stepped;
+    mb_err err = mb_train_step(r, &stepped);
+
+    if (r->step == step)
+        return err;
+    mb_train_record(r, &stepped, warm_up);
+    if (warm_up) /* now the backend's threads are there to be watched */
+        mb_train_watch(r);
+    mb_progress_step(r->bench->progress, &r->shown, r->step, &stepped.losses,
+                     stepped.after.wall_ns);
+    return err;
 }
 
 /* ---- evaluation and state ------------------------------------------------------------------ */
@@ -200,7 +219,7 @@ mb_err mb_train_save(mb_run *r)
     mb_err err;
 
     MB_TRY(mb_samples_flush(&r->samples, r->bench->store, r->id));
-    mb_ops_add(&r->ops, ledger);
+    mb_ops_add(&r->ops, ledger, false);
     mb_ledger_clear(ledger);
     r->counted = (mb_cost){ 0 };
     ops = mb_ops_text(&r->ops);
@@ -239,7 +258,7 @@ mb_err mb_train(mb_run *r)
     const mb_settings *s = r->job->work->settings;
 
     r->first = r->step;
-    watch_threads(r);
+    mb_train_watch(r);
     if (r->step > 0 && due(r, s->eval_every)) /* it may have ended before its evaluation did */
         MB_TRY(evaluate(r));
     while (r->step < s->steps) {

@@ -6,6 +6,7 @@
 #include "harness/options.h"
 #include "models/kernels/op.h"
 #include "profiles/clock.h"
+#include "profiles/counter.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -74,6 +75,39 @@ static void check_clock(mb_table *t)
                                           : "/proc/self/task/*/schedstat is not readable: "
                                             "disturbed steps are not flagged"));
     mb_clock_close(&clock);
+}
+
+/* One event for each kind of counts, probed as a profile would. */
+static void check_counters(mb_table *t)
+{
+    static const mb_event events[] = { { "clock", "wall", "ns" },
+                                       { "rusage", "minor_faults", "faults" },
+                                       { "papi", "perf::TASK-CLOCK", "ns" },
+                                       { "papi", "PAPI_TOT_INS", "instructions" },
+                                       { "papi", "PAPI_FP_OPS", "FLOP" },
+                                       { "sde", "flops_model", "FLOP" } };
+    enum { EVENTS = sizeof events / sizeof *events };
+    mb_ledger *ledger = mb_ledger_new();
+    mb_tally nothing = { .ledger = ledger };
+    mb_counter *c;
+    const mb_counted *counted;
+    size_t n, i;
+
+    add(t, "PAPI", mb_papi_works(), mb_format("%s", mb_papi_about()));
+    mb_sde_publish(&nothing);
+    mb_counter_open(events, EVENTS, 1, &c);
+    counted = mb_counter_read(c, &n);
+    for (i = 0; i < n; i++) {
+        const mb_event *e = &counted[i].event;
+        char *what = mb_format("counts of %s", e->source);
+
+        add(t, what, counted[i].status == MB_COUNT_OK,
+            mb_format("%s: %s", e->name, mb_count_status_name[counted[i].status]));
+        free(what);
+    }
+    mb_counter_close(c);
+    mb_sde_publish(NULL);
+    mb_ledger_free(ledger);
 }
 
 static void add_data(void *user, const mb_data_listing *l)
@@ -172,6 +206,7 @@ mb_err mb_command_doctor(int argc, char **argv)
     check_machine(t);
     check_backends(t);
     check_clock(t);
+    check_counters(t);
     check_data(t);
     check_programs(t);
     check_database(t, common.db);

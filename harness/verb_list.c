@@ -1,6 +1,7 @@
 /* motbench list: what there is, by kind. */
 #include "base/file.h"
 #include "harness/command.h"
+#include "harness/event_set.h"
 #include "harness/ini.h"
 #include "harness/options.h"
 #include "harness/settings.h"
@@ -53,6 +54,21 @@ static mb_err list_tables(const list_options *o, mb_table **out)
 static mb_err list_plots(const list_options *o, mb_table **out)
 {
     return list_named(mb_plots, out);
+}
+
+static mb_err list_profiles(const list_options *o, mb_table **out)
+{
+    const mb_event_text *t;
+
+    *out = mb_table_new(named_columns, COUNT(named_columns));
+    for (t = mb_event_texts; t->name; t++) {
+        char *question = mb_ini_question_text(t->text);
+
+        mb_table_text(*out, t->name);
+        mb_table_text(*out, question);
+        free(question);
+    }
+    return MB_OK;
 }
 
 static mb_err list_backends(const list_options *o, mb_table **out)
@@ -267,11 +283,11 @@ static const struct kind {
     const char *name;
     mb_err (*list)(const list_options *o, mb_table **out);
 } kinds[] = {
-    { "archs", list_archs },       { "workloads", list_workloads }, { "data", list_data },
-    { "tables", list_tables },     { "plots", list_plots },         { "runs", list_runs },
-    { "settings", list_settings }, { "backends", list_backends },
+    { "archs", list_archs },   { "workloads", list_workloads }, { "data", list_data },
+    { "tables", list_tables }, { "plots", list_plots },         { "profiles", list_profiles },
+    { "runs", list_runs },     { "settings", list_settings },   { "backends", list_backends },
 };
-#define KINDS "archs|workloads|data|tables|plots|runs|settings|backends"
+#define KINDS "archs|workloads|profiles|data|tables|plots|runs|settings|backends"
 
 static const struct kind *find_kind(const char *name)
 {

@@ -1,6 +1,7 @@
 /* `motbench plot NAME -o FILE`: a figure is a query and a gnuplot script of the same name in
    plots/. gnuplot runs as a child, on files in a temporary folder; FILE is replaced only when it
    has succeeded. */
+#include "harness/plot.h"
 #include "harness/verbs.h"
 
 #include "base/file.h"
@@ -15,18 +16,10 @@
 
 const mb_named mb_plots[] = {
     { "curves", "validation loss against FLOPs and time, by modality, of every architecture" },
+    { "roofline", "what the operations of a step reach, under what the machine can do" },
     { 0 },
 };
-
-static const char curves_sql[] =
-#include "plots/curves.sql.inc"
-    ;
-static const char curves_gp[] =
-#include "plots/curves.gp.inc"
-    ;
-
-/* Columns of curves.sql. */
-enum { MODALITY, ARCH, SEED, FLOPS, SECONDS, LOSS, CONDITION };
+static const mb_figure *const figures[] = { &mb_figure_curves, &mb_figure_roofline };
 
 /* ---- kinds of files ------------------------------------------------------------------------ */
 
@@ -62,15 +55,9 @@ static mb_err find_kind(const char *path, const kind **out)
 
 /* ---- what gnuplot gets --------------------------------------------------------------------- */
 
-/* The distinct values of a column in order of appearance. */
-typedef struct words {
-    const char *word[32];
-    int n;
-} words;
-
-static words distinct(const mb_rows *rows, int column)
+mb_words mb_plot_distinct(const mb_rows *rows, int column)
 {
-    words w = { .n = 0 };
+    mb_words w = { .n = 0 };
 
     for (size_t i = 0; i < rows->n; i++) {
         const char *text = rows->cell[i * rows->columns + (size_t)column].string;
@@ -84,38 +71,8 @@ static words distinct(const mb_rows *rows, int column)
     return w;
 }
 
-/* The lines of one modality and architecture: those of seeds, or those of their mean. */
-static void write_block(const mb_rows *rows, const char *modality, const char *arch, bool mean,
-                        FILE *out)
-{
-    const char *seed = NULL;
-
-    for (size_t i = 0; i < rows->n; i++) {
-        const mb_cell *r = rows->cell + i * rows->columns;
-
-        if (strcmp(r[MODALITY].string, modality) || strcmp(r[ARCH].string, arch) ||
-            (r[SEED].type == MB_NULL) != mean)
-            continue;
-        if (seed && strcmp(seed, r[SEED].string))
-            fputs("\n", out); /* another line */
-        seed = r[SEED].string;
-        fprintf(out, "%s %s %s\n", r[FLOPS].string,
-                r[SECONDS].type == MB_NULL ? "NaN" : r[SECONDS].string, r[LOSS].string);
-    }
-    fputs(seed ? "\n\n" : "NaN NaN NaN\n\n\n", out);
-}
-
-static void write_data(const mb_rows *rows, const words *modalities, const words *archs, FILE *out)
-{
-    for (int m = 0; m < modalities->n; m++)
-        for (int a = 0; a < archs->n; a++) {
-            write_block(rows, modalities->word[m], archs->word[a], false, out);
-            write_block(rows, modalities->word[m], archs->word[a], true, out);
-        }
-}
-
 /* A gnuplot string: in single quotes only the single quote is special. */
-static void write_quoted(const char *text, FILE *out)
+void mb_plot_quoted(const char *text, FILE *out)
 {
     fputc('\'', out);
     for (; *text; text++)
@@ -123,15 +80,14 @@ static void write_quoted(const char *text, FILE *out)
     fputc('\'', out);
 }
 
-/* NAME = 'VALUE' */
-static void write_string(const char *name, const char *value, FILE *out)
+void mb_plot_string(const char *name, const char *value, FILE *out)
 {
     fprintf(out, "%s = ", name);
-    write_quoted(value, out);
+    mb_plot_quoted(value, out);
     fputs("\n", out);
 }
 
-static void write_words(const char *name, const words *w, FILE *out)
+void mb_plot_words(const char *name, const mb_words *w, FILE *out)
 {
     char *list = mb_format("%s", "");
 
@@ -141,48 +97,25 @@ static void write_words(const char *name, const words *w, FILE *out)
         free(list);
         list = more;
     }
-    write_string(name, list, out);
+    mb_plot_string(name, list, out);
     free(list);
 }
 
-static void write_time_unit(const mb_rows *rows, FILE *out)
+static void write_script(const mb_figure *figure, const mb_rows *rows, const char *workload,
+                         const kind *k, const char *folder, const char *picture, FILE *out)
 {
-    double longest = 0;
-
-    for (size_t i = 0; i < rows->n; i++)
-        if (rows->cell[i * rows->columns + SECONDS].real > longest)
-            longest = rows->cell[i * rows->columns + SECONDS].real;
-    if (longest < 300)
-        fputs("seconds = 1.0\nunit = 's'\n", out);
-    else if (longest < 5 * 3600)
-        fputs("seconds = 60.0\nunit = 'min'\n", out);
-    else
-        fputs("seconds = 3600.0\nunit = 'h'\n", out);
-}
-
-static void write_script(const mb_rows *rows, const char *workload, const kind *k,
-                         const char *folder, const char *picture, FILE *out)
-{
-    words modalities = distinct(rows, MODALITY), archs = distinct(rows, ARCH),
-          seeds = distinct(rows, SEED);
-    char *headline = mb_format("%s: validation loss by modality (%s, %d %s)", workload,
-                               rows->cell[CONDITION].string, seeds.n,
-                               seeds.n == 1 ? "seed" : "seeds; bold: their mean");
+    int panels = figure->panels(rows);
     char *data = mb_format("%s/data", folder);
 
     fputs("set terminal ", out);
     fprintf(out, k->terminal, /* one panel alone is wider: the headline must fit */
-            modalities.n == 1 ? k->width * 3 / 2 : k->width * modalities.n);
+            panels == 1 ? k->width * 3 / 2 : k->width * panels);
     fputs("\nset output ", out);
-    write_quoted(picture, out);
-    fprintf(out, "\nseeds = %d\nplain = %d\n", seeds.n, k->plain);
-    write_string("data", data, out);
-    write_string("headline", headline, out);
-    write_words("archs", &archs, out);
-    write_words("modalities", &modalities, out);
-    write_time_unit(rows, out);
-    fputs(curves_gp, out);
-    free(headline);
+    mb_plot_quoted(picture, out);
+    fprintf(out, "\nplain = %d\n", k->plain);
+    mb_plot_string("data", data, out);
+    figure->write_variables(rows, workload, out);
+    fputs(figure->script, out);
     free(data);
 }
 
@@ -201,22 +134,21 @@ static mb_err close_file(const char *path, FILE *f)
     return fclose(f) || bad ? mb_fail(MB_EIO, "%s: %s", path, strerror(errno)) : MB_OK;
 }
 
-static mb_err write_inputs(const mb_rows *rows, const char *workload, const kind *k,
-                           const char *folder, const char *picture)
+static mb_err write_inputs(const mb_figure *figure, const mb_rows *rows, const char *workload,
+                           const kind *k, const char *folder, const char *picture)
 {
-    words modalities = distinct(rows, MODALITY), archs = distinct(rows, ARCH);
     char *data = mb_format("%s/data", folder), *script = mb_format("%s/script", folder);
     FILE *f;
     mb_err err = write_file(data, &f);
 
     if (!err) {
-        write_data(rows, &modalities, &archs, f);
+        figure->write_data(rows, f);
         err = close_file(data, f);
     }
     if (!err)
         err = write_file(script, &f);
     if (!err) {
-        write_script(rows, workload, k, folder, picture, f);
+        write_script(figure, rows, workload, k, folder, picture, f);
         err = close_file(script, f);
     }
     free(data);
@@ -283,7 +215,8 @@ static void remove_folder(const char *folder)
 }
 
 /* gnuplot writes into the file that is to replace PATH, by its temporary name. */
-static mb_err draw(const mb_rows *rows, const char *workload, const kind *k, const char *path)
+static mb_err draw(const mb_figure *figure, const mb_rows *rows, const char *workload,
+                   const kind *k, const char *path)
 {
     const char *parent = getenv("TMPDIR");
     char *folder = mb_format("%s/motbench-plot-XXXXXX", parent && *parent ? parent : "/tmp");
@@ -297,7 +230,7 @@ static mb_err draw(const mb_rows *rows, const char *workload, const kind *k, con
     }
     err = mb_replace_open(path, &picture);
     if (!err)
-        err = write_inputs(rows, workload, k, folder, picture.temporary);
+        err = write_inputs(figure, rows, workload, k, folder, picture.temporary);
     if (!err)
         err = run_gnuplot(folder);
     if (!err && (fseek(picture.file, 0, SEEK_END) || ftell(picture.file) <= 0))
@@ -314,21 +247,22 @@ static mb_err draw(const mb_rows *rows, const char *workload, const kind *k, con
 /* ---- the verb ------------------------------------------------------------------------------ */
 
 /* The workload to draw, which must have finished runs; caller frees. */
-static mb_err choose_workload(mb_store *s, const char *wanted, char **out)
+static mb_err choose_workload(mb_store *s, const mb_figure *figure, const char *wanted, char **out)
 {
     const char *const parameters[] = { wanted ? wanted : "", NULL };
+    char *sql = mb_format("SELECT count(DISTINCT workload), min(workload), "
+                          "group_concat(DISTINCT workload) FROM %s "
+                          "WHERE ?1 = '' OR workload = ?1",
+                          figure->runs);
     mb_rows *rows;
-    mb_err err = mb_store_query(s,
-                                "SELECT count(DISTINCT workload), min(workload), "
-                                "group_concat(DISTINCT workload) FROM v_latest "
-                                "WHERE ?1 = '' OR workload = ?1",
-                                parameters, &rows);
+    mb_err err = mb_store_query(s, sql, parameters, &rows);
 
     *out = NULL;
+    free(sql);
     if (err)
         return err;
     if (rows->cell[0].integer == 0)
-        err = mb_fail(MB_EMISSING, "%s: nothing to plot: no finished run%s%s", mb_store_path(s),
+        err = mb_fail(MB_EMISSING, "%s: nothing to plot: no %s%s%s", mb_store_path(s), figure->what,
                       wanted ? " of workload " : "", wanted ? wanted : "");
     else if (rows->cell[0].integer > 1)
         err = mb_fail(MB_EINVAL, "%s: which workload is to be plotted? There are: %s",
@@ -339,40 +273,53 @@ static mb_err choose_workload(mb_store *s, const char *wanted, char **out)
     return err;
 }
 
-static mb_err plot(mb_store *s, const mb_plot_options *o, const kind *k)
+static mb_err plot(mb_store *s, const mb_figure *figure, const mb_plot_options *o, const kind *k)
 {
     const char *parameters[2] = { NULL };
     char *workload;
     mb_rows *rows = NULL;
     mb_err err;
 
-    MB_TRY(choose_workload(s, o->workload, &workload));
+    MB_TRY(choose_workload(s, figure, o->workload, &workload));
     parameters[0] = workload;
-    err = mb_store_query(s, curves_sql, parameters, &rows);
+    err = mb_store_query(s, figure->sql, parameters, &rows);
     if (!err && rows->n == 0)
-        err = mb_fail(MB_EMISSING, "%s: nothing to plot: workload %s has no validation losses",
-                      o->db, workload);
+        err = mb_fail(MB_EMISSING, "%s: nothing to plot: workload %s has no %s", o->db, workload,
+                      figure->missing);
     if (!err)
-        err = draw(rows, workload, k, o->output);
+        err = draw(figure, rows, workload, k, o->output);
     mb_rows_free(rows);
     free(workload);
     return err;
 }
 
+/* The figure called NAME. */
+static mb_err find_figure(const char *name, const mb_figure **out)
+{
+    size_t i;
+
+    *out = NULL;
+    for (i = 0; mb_plots[i].name; i++)
+        if (!strcmp(name, mb_plots[i].name)) {
+            *out = figures[i];
+            return MB_OK;
+        }
+    return mb_fail(MB_EINVAL, "no plot is called \"%s\": motbench list plots", name);
+}
+
 mb_err mb_verb_plot(const mb_plot_options *o, FILE *out)
 {
+    const mb_figure *figure;
     const kind *k;
     mb_store *s;
     mb_err err;
 
-    if (strcmp(o->name, mb_plots[0].name))
-        return mb_fail(MB_EINVAL, "no plot is called \"%s\": expected \"%s\"", o->name,
-                       mb_plots[0].name);
+    MB_TRY(find_figure(o->name, &figure));
     if (!o->output)
         return mb_fail(MB_EINVAL, "plot %s: expected a file to write (-o)", o->name);
     MB_TRY(find_kind(o->output, &k));
     MB_TRY(mb_store_open(o->db, false, &s));
-    err = plot(s, o, k);
+    err = plot(s, figure, o, k);
     mb_store_close(s);
     if (!err)
         fprintf(out, "%s\n", o->output);

@@ -2,7 +2,6 @@
 #include "harness/bench.h"
 #include "harness/command.h"
 #include "harness/options.h"
-#include "harness/saved.h"
 
 #include <errno.h>
 #include <math.h>
@@ -10,31 +9,20 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { LIST_MAX = 64, JOBS_MAX = 256 };
-enum { BACKEND = 256, PRECISION, THREADS, RESUME, SHARD };
+enum { JOBS_MAX = 256 };
+enum { RESUME = 256, SHARD };
 
 typedef struct run_options {
     mb_common common;
-    const char *workloads[LIST_MAX], *sets[LIST_MAX];
-    int n_workloads, n_sets;
-    const char *archs, *seeds, *backend, *precision;
-    int jobs, threads, shard, shards;
+    mb_asked asked;
+    const char *workloads[MB_ASKED_MAX];
+    int n_workloads, jobs, shard, shards;
     bool resume, quiet;
 } run_options;
 
 static const struct argp_option options[] = {
-    { "arch", 'a', "ARCH,...", 0, "Train these architectures, in this order", 0 },
-    { "seed", 's', "SEED,...", 0, "Train with these seeds", 0 },
-    { "set", 'S', "section.key=value", 0,
-      "Set a setting of every workload (motbench list settings)", 0 },
-    { "backend", BACKEND, "NAME", 0, "cpu (default), ref or null", 0 },
-    { "precision", PRECISION, "NAME", 0, "fp32", 0 },
     { "jobs", 'j', "N", 0,
       "Train N jobs side by side (default, or 0: as many as there are cores; 1 with --threads)",
-      0 },
-    { "threads", THREADS, "N", 0,
-      "Threads that each job computes with, which decide its last bits (default: the cores, shared "
-      "out among the jobs side by side)",
       0 },
     { "resume", RESUME, NULL, 0, "Skip what is done and go on with what was interrupted", 0 },
     { "shard", SHARD, "I/N", 0, "Run every N-th job alone, beginning with the I-th", 0 },
@@ -51,14 +39,6 @@ static void parse_shard(run_options *o, const char *text, const struct argp_stat
         argp_error(state, "--shard %s: expected I/N with 1 <= I <= N", text);
 }
 
-static void append(const char **list, int *n, const char *text, const char *what,
-                   const struct argp_state *state)
-{
-    if (*n == LIST_MAX)
-        argp_error(state, "more than %d %s", LIST_MAX, what);
-    list[(*n)++] = text;
-}
-
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
     run_options *o = state->input;
@@ -66,31 +46,13 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     switch (key) {
     case ARGP_KEY_INIT:
         state->child_inputs[0] = state->child_inputs[1] = &o->common;
-        break;
-    case 'a':
-        o->archs = arg;
-        break;
-    case 's':
-        o->seeds = arg;
-        break;
-    case 'S':
-        append(o->sets, &o->n_sets, arg, "settings", state);
+        state->child_inputs[2] = &o->asked;
         break;
     case 'j':
         o->jobs = strcmp(arg, "0") ? mb_parse_count(state, "--jobs", arg, JOBS_MAX) : 0;
         break;
     case 'q':
         o->quiet = true;
-        break;
-    case BACKEND:
-        o->backend = arg;
-        break;
-    case PRECISION:
-        if (strcmp(arg, o->precision))
-            argp_error(state, "--precision %s: expected %s", arg, o->precision);
-        break;
-    case THREADS:
-        o->threads = mb_parse_count(state, "--threads", arg, 1024);
         break;
     case RESUME:
         o->resume = true;
@@ -99,7 +61,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         parse_shard(o, arg, state);
         break;
     case ARGP_KEY_ARG:
-        append(o->workloads, &o->n_workloads, arg, "workloads", state);
+        mb_parse_append(state, o->workloads, &o->n_workloads, arg, "workloads");
         break;
     case ARGP_KEY_NO_ARGS:
         argp_error(state, "expected a workload, such as workloads/demo.ini");
@@ -112,6 +74,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 static const struct argp_child children[] = { { &mb_db_argp, 0, NULL, 0 },
                                               { &mb_format_argp, 0, NULL, 0 },
+                                              { &mb_asked_argp, 0, NULL, 0 },
                                               { 0 } };
 static const struct argp argp = {
     options,
@@ -125,79 +88,6 @@ static const struct argp argp = {
     NULL,
     NULL,
 };
-
-/* ---- preparing ----------------------------------------------------------------------------- */
-
-static mb_err load_settings(const run_options *o, const char *path, mb_settings *s)
-{
-    int i;
-
-    MB_TRY(mb_settings_load(s, path));
-    for (i = 0; i < o->n_sets; i++)
-        MB_TRY(mb_settings_override(s, o->sets[i]));
-    if (o->archs)
-        MB_TRY(mb_settings_select(s, "-a", o->archs));
-    if (o->seeds)
-        MB_TRY(mb_settings_seeds(s, "-s", o->seeds));
-    return mb_settings_check(s);
-}
-
-static void show_preparing(void *user, const char *what, double fraction)
-{
-    mb_progress_preparing(user, what, fraction);
-}
-
-static mb_err load_works(const run_options *o, mb_work *works)
-{
-    int i;
-
-    for (i = 0; i < o->n_workloads; i++) {
-        works[i].settings = mb_settings_new();
-        MB_TRY(load_settings(o, o->workloads[i], works[i].settings));
-    }
-    return MB_OK;
-}
-
-static mb_err open_data(mb_progress *progress, mb_work *works, int n)
-{
-    int i;
-
-    for (i = 0; i < n; i++) {
-        mb_data_request request = mb_settings_data(works[i].settings);
-
-        MB_TRY(mb_data_prepare(&request, show_preparing, progress));
-        MB_TRY(mb_data_open(&request, &works[i].data));
-    }
-    return MB_OK;
-}
-
-/* The processor and how a run shares it, which decides its times as much. */
-static void describe_device(mb_bench *b)
-{
-    char cpu[128];
-
-    mb_facts_device(cpu, sizeof cpu);
-    snprintf(b->device, sizeof b->device, "%s, %d thread%s", cpu, b->threads,
-             b->threads > 1 ? "s" : "");
-    if (b->at_once > 1)
-        snprintf(b->device + strlen(b->device), sizeof b->device - strlen(b->device),
-                 " a job, %d jobs side by side", b->at_once);
-}
-
-static mb_err open_store(mb_bench *b, const char *path, mb_work *works, int n)
-{
-    int i;
-
-    MB_TRY(mb_store_open(path, true, &b->store));
-    MB_TRY(mb_facts_machine(b->store, &b->machine));
-    MB_TRY(mb_facts_build(b->store, &b->build));
-    for (i = 0; i < n; i++)
-        MB_TRY(mb_facts_dataset(b->store, works[i].data, &works[i].dataset));
-    describe_device(b);
-    b->folder = mb_saved_folder(path);
-    mb_saved_tidy(b->folder);
-    return MB_OK;
-}
 
 /* ---- Ctrl-C -------------------------------------------------------------------------------- */
 
@@ -315,38 +205,21 @@ static mb_err run_jobs(const run_options *o, mb_bench *b, const mb_work *works)
 
 mb_err mb_command_run(int argc, char **argv)
 {
-    run_options o = { .backend = "cpu", .precision = "fp32", .shard = 1, .shards = 1 };
-    mb_progress progress;
+    run_options o = { .shard = 1, .shards = 1 };
     mb_work *works;
-    mb_bench b;
+    mb_progress progress;
+    mb_bench b = { .stop = &stop, .progress = &progress };
     mb_err err;
-    int i;
 
     argp_parse(&argp, argc, argv, 0, NULL, &o);
-    b = (mb_bench){ .backend = o.backend,
-                    .precision = o.precision,
-                    .jobs_asked = o.jobs,
-                    .threads_asked = o.threads,
-                    .resume = o.resume,
-                    .progress = &progress,
-                    .stop = &stop };
+    b.resume = o.resume;
+    b.jobs_asked = o.jobs;
     works = mb_zalloc((size_t)o.n_workloads, sizeof *works);
     mb_progress_open(&progress, stderr, mb_progress_columns(stderr), o.quiet, 0, 0);
-    err = load_works(&o, works);
-    if (!err)
-        err = mb_jobs_plan(&b, works, (size_t)o.n_workloads);
-    if (!err)
-        err = open_data(&progress, works, o.n_workloads);
-    if (!err)
-        err = open_store(&b, o.common.db, works, o.n_workloads);
+    err = mb_bench_open(&b, &o.asked, o.common.db, o.workloads, o.n_workloads, works);
     if (!err)
         err = run_jobs(&o, &b, works);
-    for (i = 0; i < o.n_workloads; i++) {
-        mb_data_close(works[i].data);
-        mb_settings_free(works[i].settings);
-    }
+    mb_bench_close(&b, works, o.n_workloads);
     free(works);
-    free(b.folder);
-    mb_store_close(b.store);
     return err;
 }

@@ -180,7 +180,7 @@ mb_err mb_store_find_job(mb_store *s, const char *job, mb_found_run *out)
         "SELECT r.id, (SELECT coalesce(max(step), 0) FROM step WHERE run = r.id), e.pid, r.uuid, "
         "e.status, r.machine, r.build FROM run AS r JOIN event AS e ON e.id = "
         "(SELECT max(id) FROM event WHERE run = r.id) "
-        "WHERE r.job = ?1 ORDER BY r.id DESC LIMIT 1";
+        "WHERE r.job = ?1 AND r.purpose = 'train' ORDER BY r.id DESC LIMIT 1";
     sqlite3_stmt *st = NULL;
     bool row = false;
     mb_err err = mb_sql_prepare(s, sql, &st);

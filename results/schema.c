@@ -9,10 +9,13 @@
 static const char tables[] =
 #include "results/schema.sql.inc"
     ;
+static const char profiles[] =
+#include "results/migration-2.sql.inc"
+    ;
 static const char views[] =
 #include "results/views.sql.inc"
     ;
-static const char *const steps[] = { tables };
+static const char *const steps[] = { tables, profiles };
 
 const mb_schema mb_schema_current = { steps, sizeof steps / sizeof *steps, views };
 

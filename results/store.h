@@ -37,6 +37,7 @@ typedef struct mb_run_row {
     int64_t seed, machine, build, dataset, settings;
     int64_t params_total, params_active, steps; /* steps: planned */
     int64_t pid;
+    const char *purpose; /* "train" or "profile"; NULL: "train" */
 } mb_run_row;
 
 /* Also writes the first event, "running". */
@@ -53,7 +54,7 @@ typedef struct mb_found_run {
     char uuid[40], status[16];
 } mb_found_run;
 
-/* The newest run of JOB; run = 0 when there is none. */
+/* The newest run of JOB that trains; run = 0 when there is none. */
 mb_err mb_store_find_job(mb_store *s, const char *job, mb_found_run *out);
 
 typedef struct mb_step_row { /* steps count from 1 and come in order */
@@ -86,7 +87,17 @@ typedef struct mb_op_row {
 /* The counts since the last call: rows of one operation add up. */
 mb_err mb_store_ops(mb_store *s, int64_t run, const mb_op_row *rows, size_t n);
 
-/* Kinds of seconds that are not training: "evaluate", "checkpoint", "data", "open". */
+/* What was counted over the timed steps of a run, each event once. */
+typedef struct mb_counter_row {
+    const char *source, *event, *unit;
+    const char *status; /* "ok", or why there is no value */
+    double value;       /* NaN: NULL, as it must be unless ok */
+} mb_counter_row;
+
+mb_err mb_store_counters(mb_store *s, int64_t run, const mb_counter_row *rows, size_t n);
+
+/* Kinds of seconds that are not training: "evaluate", "checkpoint", "data", "open", and of a
+   profiled run "traced", one for each traced step. */
 mb_err mb_store_overhead(mb_store *s, int64_t run, const char *kind, int64_t wall_ns);
 
 typedef struct mb_match_row { /* one line of v_to_match */

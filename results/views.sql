@@ -33,7 +33,7 @@ CREATE VIEW v_run AS
          coalesce(s.wall_ns_sum, 0) / 1e9 AS train_s,
          p.step_s,
          s.tokens_sum / (s.step * p.step_s) AS tokens_per_s,
-         r.device, r.build, r.machine, r.dataset, r.settings, r.job, e.pid,
+         r.device, r.build, r.machine, r.dataset, r.settings, r.job, r.purpose, e.pid,
          strftime('%Y-%m-%d %H:%M:%S', b.at_ns / 1000000000, 'unixepoch') AS begun,
          strftime('%Y-%m-%d %H:%M:%S', e.at_ns / 1000000000, 'unixepoch') AS changed
   FROM run AS r
@@ -42,10 +42,11 @@ CREATE VIEW v_run AS
   LEFT JOIN step AS s ON s.run = r.id AND s.step = (SELECT max(step) FROM step WHERE run = r.id)
   LEFT JOIN v_pace AS p ON p.run_id = r.id;
 
--- The runs that count: of equal (workload, arch, seed, backend, precision) the newest that is ok.
+-- The runs that count: of equal (workload, arch, seed, backend, precision) the newest that trained
+-- and is ok.
 CREATE VIEW v_latest AS
   SELECT * FROM v_run
-  WHERE run_id IN (SELECT max(run_id) FROM v_run WHERE status = 'ok'
+  WHERE run_id IN (SELECT max(run_id) FROM v_run WHERE status = 'ok' AND purpose = 'train'
                    GROUP BY workload, arch, seed, backend, precision);
 
 -- Cumulative tokens, FLOPs and time at each value: train_s is steps times the median undisturbed
@@ -97,6 +98,64 @@ CREATE VIEW v_to_match AS
   JOIN (SELECT workload, arch, baseline, max(comparison) AS comparison
         FROM match GROUP BY workload, arch, baseline)
   USING (workload, arch, baseline, comparison);
+
+-- Finished runs that were made to be profiled. Their steps are timed or traced, never both: steps,
+-- step_s (the median of the undisturbed ones, or of all when there are none) and the counts of
+-- tokens and FLOPs in a step are of those that were timed; traced_s is of a traced one. fma and
+-- product (FLOP/s) and triad (B/s) are what was measured as the most that the machine can do.
+CREATE VIEW v_profile AS
+  WITH timed AS (
+    SELECT s.run, s.wall_ns, s.flagged,
+           row_number() OVER (PARTITION BY s.run ORDER BY s.wall_ns) AS i,
+           count(*) OVER (PARTITION BY s.run) AS n
+    FROM run AS r CROSS JOIN step AS s ON s.run = r.id
+    WHERE r.purpose = 'profile' AND s.flagged <> 2
+  ),
+  middle AS (
+    SELECT run, avg(wall_ns) / 1e9 AS step_s FROM timed
+    WHERE i IN ((n + 1) / 2, (n + 2) / 2) GROUP BY run
+  ),
+  counted AS (
+    SELECT run, count(*) AS steps, sum(flagged) AS disturbed, avg(tokens) AS tokens,
+           avg(flops_model) AS flops_model, avg(flops_useful) AS flops_useful,
+           avg(flops_executed) AS flops_executed
+    FROM step WHERE flagged <> 2 GROUP BY run
+  ),
+  traced AS (
+    SELECT run, count(*) AS traced_steps, sum(wall_ns) AS traced_ns
+    FROM overhead WHERE kind = 'traced' GROUP BY run
+  ),
+  given AS (
+    SELECT run, max(iif(event = 'len', value, NULL)) AS len,
+           max(iif(event = 'width', value, NULL)) AS width,
+           max(iif(event = 'layers', value, NULL)) AS layers,
+           max(iif(event = 'threads', value, NULL)) AS threads,
+           max(iif(event = 'params', value, NULL)) AS params,
+           max(iif(event = 'fma', value, NULL)) AS fma,
+           max(iif(event = 'product', value, NULL)) AS product,
+           max(iif(event = 'triad', value, NULL)) AS triad
+    FROM counter WHERE source IN ('model', 'ceiling') GROUP BY run
+  )
+  SELECT r.run_id, r.workload, r.arch, r.seed, r.backend, r.precision, r.device, g.threads, s.steps,
+         s.disturbed, coalesce(r.step_s, m.step_s) AS step_s, s.tokens, s.flops_model,
+         s.flops_useful, s.flops_executed, t.traced_steps, t.traced_ns,
+         t.traced_ns / 1e9 / t.traced_steps AS traced_s, g.len, g.width, g.layers, g.params,
+         g.fma, g.product, g.triad
+  FROM v_run AS r JOIN counted AS s ON s.run = r.run_id JOIN middle AS m ON m.run = r.run_id
+  JOIN traced AS t ON t.run = r.run_id JOIN given AS g ON g.run = r.run_id
+  WHERE r.purpose = 'profile' AND r.status = 'ok';
+
+-- The operations of profiled runs over all traced steps, and what of these steps is outside of any
+-- operation (part NULL): wall_ns adds up to traced_ns exactly.
+CREATE VIEW v_profile_op AS
+  SELECT p.run_id, p.traced_steps AS steps, o.op, o.part, o.layer, o.pass, o."group", o.calls,
+         o.wall_ns, o.flops_model, o.flops_useful, o.flops_executed, o.flops_vector, o.bytes
+  FROM v_profile AS p JOIN op AS o ON o.run = p.run_id
+  UNION ALL
+  SELECT p.run_id, p.traced_steps, 'outside operations', NULL, NULL, NULL, NULL, NULL,
+         p.traced_ns - (SELECT sum(wall_ns) FROM op WHERE run = p.run_id),
+         NULL, NULL, NULL, NULL, NULL
+  FROM v_profile AS p;
 
 CREATE VIEW v_quality AS
   SELECT run AS run_id, metric, modality, split, value, n FROM quality;

@@ -95,11 +95,11 @@ static mb_err insert_run(mb_store *s, const mb_run_row *r, int64_t *run)
     MB_TRY(mb_sql_run(s,
                       "INSERT INTO run (uuid, workload, arch, backend, precision, device, job, "
                       "seed, machine, build, dataset, settings, params_total, params_active, "
-                      "steps) VALUES "
-                      "(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
-                      "tttttttiiiiiiii", r->uuid, r->workload, r->arch, r->backend, r->precision,
+                      "steps, purpose) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, "
+                      "?13, ?14, ?15, coalesce(?16, 'train'))",
+                      "tttttttiiiiiiiit", r->uuid, r->workload, r->arch, r->backend, r->precision,
                       r->device, r->job, r->seed, r->machine, r->build, r->dataset, r->settings,
-                      r->params_total, r->params_active, r->steps));
+                      r->params_total, r->params_active, r->steps, r->purpose));
     *run = sqlite3_last_insert_rowid(s->db);
     return insert_event(s, *run, r->pid, "running", NULL, NULL);
 }
@@ -322,6 +322,23 @@ mb_err mb_store_ops(mb_store *s, int64_t run, const mb_op_row *rows, size_t n)
 {
     MB_TRY(mb_sql_begin(s));
     return mb_sql_end(s, insert_ops(s, run, rows, n));
+}
+
+static mb_err insert_counters(mb_store *s, int64_t run, const mb_counter_row *rows, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        MB_TRY(mb_sql_run(s,
+                          "INSERT INTO counter (run, source, event, status, value, unit) "
+                          "VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                          "itttdt", run, rows[i].source, rows[i].event, rows[i].status,
+                          rows[i].value, rows[i].unit));
+    return MB_OK;
+}
+
+mb_err mb_store_counters(mb_store *s, int64_t run, const mb_counter_row *rows, size_t n)
+{
+    MB_TRY(mb_sql_begin(s));
+    return mb_sql_end(s, insert_counters(s, run, rows, n));
 }
 
 mb_err mb_store_overhead(mb_store *s, int64_t run, const char *kind, int64_t wall_ns)

@@ -246,12 +246,12 @@ Test(jobs, operations_add_up_over_ledgers_and_over_a_saved_state)
 
     add_gemm(l, 0, 10);
     add_gemm(l, 1, 100);
-    mb_ops_add(&first, l);
+    mb_ops_add(&first, l, false);
     text = mb_ops_text(&first);
     cr_assert(eq(int, mb_ops_read(&resumed, text), MB_OK), "%s", mb_message());
     mb_ledger_clear(l);
     add_gemm(l, 1, 1000);
-    mb_ops_add(&resumed, l);
+    mb_ops_add(&resumed, l, false);
     cr_assert(eq(sz, resumed.n, 2));
     cr_assert(eq(u64, resumed.rows[0].flops_model, 10));
     cr_assert(eq(u64, resumed.rows[1].flops_model, 1100));

@@ -113,7 +113,7 @@ static const mb_step_row three[] = {
 static int64_t empty_run(mb_store *s)
 {
     int64_t f[4];
-    mb_run_row row = { "u", "w", "dense", "cpu", "fp32", "d", "j", 1, 0, 0, 0, 0, 1, 1, 3, 1 };
+    mb_run_row row = { "u", "w", "dense", "cpu", "fp32", "d", "j", 1, 0, 0, 0, 0, 1, 1, 3, 1, NULL };
     const char *kind[] = { "machine", "build", "dataset", "settings" };
     int64_t run;
 
@@ -348,5 +348,90 @@ Test(store, every_view_is_exported)
     cr_assert(strstr(text, ",\"ok\",,,1000,900,100,"), "NULL is empty: %s", text);
     free(text);
     mb_map_close(&map);
+    mb_store_close(s);
+}
+
+/* ---- profiles ------------------------------------------------------------------------------ */
+
+/* A run of PURPOSE that is ok; its steps: 1 warm-up, 3 of 10, 30 and 20 ns. Returns its id. */
+static int64_t add_purpose(mb_store *s, const char *purpose)
+{
+    mb_run_row row = { .uuid = purpose,
+                       .workload = "w",
+                       .arch = "dense",
+                       .backend = "cpu",
+                       .precision = "fp32",
+                       .device = "d",
+                       .job = "job",
+                       .seed = 1,
+                       .params_total = 1,
+                       .params_active = 1,
+                       .steps = 4,
+                       .pid = 1,
+                       .purpose = purpose };
+    const mb_step_row steps[] = { { 1, 90, 90, 8, 5, 5, 5, 2 },
+                                  { 2, 10, 10, 8, 5, 5, 5, 0 },
+                                  { 3, 30, 30, 8, 5, 5, 5, 0 },
+                                  { 4, 20, 20, 8, 5, 5, 5, 0 } };
+    const mb_pair fact = { "k", "v" };
+    int64_t run;
+
+    cr_assert_eq(mb_store_facts(s, "machine", &fact, 1, &row.machine), MB_OK);
+    cr_assert_eq(mb_store_facts(s, "build", &fact, 1, &row.build), MB_OK);
+    cr_assert_eq(mb_store_facts(s, "dataset", &fact, 1, &row.dataset), MB_OK);
+    cr_assert_eq(mb_store_facts(s, "settings", &fact, 1, &row.settings), MB_OK);
+    cr_assert_eq(mb_store_run_begin(s, &row, &run), MB_OK, "%s", mb_message());
+    cr_assert_eq(mb_store_samples(s, run, steps, 4, NULL, 0), MB_OK, "%s", mb_message());
+    cr_assert_eq(mb_store_run_event(s, run, "ok", NULL, NULL), MB_OK);
+    return run;
+}
+
+Test(store, a_profile_is_never_taken_for_training)
+{
+    mb_store *s = fixture_store();
+    int64_t trained = add_purpose(s, "train");
+    mb_found_run found;
+
+    add_purpose(s, "profile");
+    cr_assert_eq(mb_store_find_job(s, "job", &found), MB_OK);
+    cr_assert_eq(found.run, trained);
+    cr_assert_str_eq(fixture_ask(s, "SELECT group_concat(uuid) FROM v_latest"), "train");
+    cr_assert_str_eq(fixture_ask(s, "SELECT count(*) FROM v_run"), "2");
+    mb_store_close(s);
+}
+
+Test(store, a_profile_adds_up_to_its_traced_steps)
+{
+    const mb_op_row ops[] = { { "gemm", "head", "fwd", -1, -1, 2, 40, 9, 9, 9, 0, 3 },
+                              { "norm", "head", "fwd", -1, -1, 2, 25, 0, 0, 0, 6, 3 } };
+    mb_store *s = fixture_store();
+    int64_t run = add_purpose(s, "profile");
+
+    cr_assert_eq(mb_store_ops(s, run, ops, 2), MB_OK);
+    cr_assert_eq(mb_store_overhead(s, run, "traced", 41), MB_OK);
+    cr_assert_eq(mb_store_overhead(s, run, "traced", 42), MB_OK);
+    cr_assert_eq(
+        mb_store_counters(s, run, &(mb_counter_row){ "ceiling", "fma", "FLOP/s", "ok", 7 }, 1),
+        MB_OK);
+    cr_assert_str_eq(fixture_ask(s, "SELECT sum(wall_ns) FROM v_profile_op"), "83");
+    cr_assert_str_eq(
+        fixture_ask(s, "SELECT wall_ns FROM v_profile_op WHERE op = 'outside operations'"), "18");
+    cr_assert_str_eq(fixture_ask(s, "SELECT printf('%d %d %g %g %g', steps, traced_steps, "
+                                    "step_s * 1e9, traced_s * 1e9, fma) FROM v_profile"),
+                     "3 2 20 41.5 7");
+    mb_store_close(s);
+}
+
+Test(store, a_count_has_a_value_exactly_when_it_is_ok)
+{
+    mb_store *s = fixture_store();
+    int64_t run = add_purpose(s, "profile");
+    mb_counter_row row = { "papi", "PAPI_TOT_INS", "instructions", "not_supported", NAN };
+
+    cr_assert_eq(mb_store_counters(s, run, &row, 1), MB_OK, "%s", mb_message());
+    cr_assert_str_eq(fixture_ask(s, "SELECT value IS NULL FROM v_counter"), "1");
+    row.event = "PAPI_TOT_CYC";
+    row.value = 0;
+    cr_assert_eq(mb_store_counters(s, run, &row, 1), MB_EINVAL, "0 of what cannot be counted");
     mb_store_close(s);
 }

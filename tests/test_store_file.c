@@ -211,6 +211,24 @@ Test(store_file, an_old_version_is_brought_forward)
     cr_assert_eq(mb_store_open_as(fixture_path("v.db"), false, &v1, &s), MB_EINVAL, "newer");
 }
 
+/* What version 1 of our own schema held is training. */
+Test(store_file, our_first_version_is_brought_forward)
+{
+    const mb_schema first = { mb_schema_current.step, 1, "CREATE VIEW v_none AS SELECT 1 AS one;" };
+    mb_store *s;
+
+    cr_assert_eq(mb_store_open_as(fixture_path("1.db"), true, &first, &s), MB_OK);
+    mb_store_close(s);
+    shell(
+        "sqlite3 '%s%s' \"INSERT INTO fact_set (id, kind, hash) VALUES (1, 'machine', 'h'); "
+        "INSERT INTO run VALUES (1, 'u', 'w', 'dense', 1, 'cpu', 'fp32', 'd', 'j', 1, 1, 1, 1, 1, "
+        "1, 1); INSERT INTO event (run, at_ns, pid, status) VALUES (1, 1, 1, 'ok')\"",
+        fixture_path("1.db"), "");
+    cr_assert_eq(mb_store_open(fixture_path("1.db"), false, &s), MB_OK, "%s", mb_message());
+    cr_assert_str_eq(fixture_ask(s, "SELECT workload || purpose FROM v_latest"), "wtrain");
+    mb_store_close(s);
+}
+
 Test(store_file, a_failed_migration_changes_nothing)
 {
     mb_store *s;

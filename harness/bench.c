@@ -1,0 +1,102 @@
+/* Opening what an invocation needs: settings, data, the store; and letting go of it. */
+#include "harness/bench.h"
+
+#include "harness/saved.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static mb_err load_settings(const mb_asked *asked, const char *path, mb_settings *s)
+{
+    int i;
+
+    MB_TRY(mb_settings_load(s, path));
+    for (i = 0; i < asked->n_sets; i++)
+        MB_TRY(mb_settings_override(s, asked->sets[i]));
+    if (asked->archs)
+        MB_TRY(mb_settings_select(s, "-a", asked->archs));
+    if (asked->seeds)
+        MB_TRY(mb_settings_seeds(s, "-s", asked->seeds));
+    return mb_settings_check(s);
+}
+
+static void show_preparing(void *user, const char *what, double fraction)
+{
+    mb_progress_preparing(user, what, fraction);
+}
+
+static mb_err load_works(const mb_asked *asked, const char *const *paths, int n, mb_work *works)
+{
+    int i;
+
+    for (i = 0; i < n; i++) {
+        works[i].settings = mb_settings_new();
+        MB_TRY(load_settings(asked, paths[i], works[i].settings));
+    }
+    return MB_OK;
+}
+
+static mb_err open_data(mb_progress *progress, mb_work *works, int n)
+{
+    int i;
+
+    for (i = 0; i < n; i++) {
+        mb_data_request request = mb_settings_data(works[i].settings);
+
+        MB_TRY(mb_data_prepare(&request, show_preparing, progress));
+        MB_TRY(mb_data_open(&request, &works[i].data));
+    }
+    return MB_OK;
+}
+
+/* The processor and how a run shares it, which decides its times as much. */
+static void describe_device(mb_bench *b)
+{
+    char cpu[128];
+
+    mb_facts_device(cpu, sizeof cpu);
+    snprintf(b->device, sizeof b->device, "%s, %d thread%s", cpu, b->threads,
+             b->threads > 1 ? "s" : "");
+    if (b->at_once > 1)
+        snprintf(b->device + strlen(b->device), sizeof b->device - strlen(b->device),
+                 " a job, %d jobs side by side", b->at_once);
+}
+
+static mb_err open_store(mb_bench *b, const char *path, mb_work *works, int n)
+{
+    int i;
+
+    MB_TRY(mb_store_open(path, true, &b->store));
+    MB_TRY(mb_facts_machine(b->store, &b->machine));
+    MB_TRY(mb_facts_build(b->store, &b->build));
+    for (i = 0; i < n; i++)
+        MB_TRY(mb_facts_dataset(b->store, works[i].data, &works[i].dataset));
+    describe_device(b);
+    b->folder = mb_saved_folder(path);
+    mb_saved_tidy(b->folder);
+    return MB_OK;
+}
+
+mb_err mb_bench_open(mb_bench *b, const mb_asked *asked, const char *db, const char *const *paths,
+                     int n, mb_work *works)
+{
+    b->backend = asked->backend;
+    b->precision = asked->precision;
+    b->threads_asked = asked->threads;
+    MB_TRY(load_works(asked, paths, n, works));
+    MB_TRY(mb_jobs_plan(b, works, (size_t)n));
+    MB_TRY(open_data(b->progress, works, n));
+    return open_store(b, db, works, n);
+}
+
+void mb_bench_close(mb_bench *b, mb_work *works, int n)
+{
+    int i;
+
+    for (i = 0; i < n; i++) {
+        mb_data_close(works[i].data);
+        mb_settings_free(works[i].settings);
+    }
+    free(b->folder);
+    mb_store_close(b->store);
+}

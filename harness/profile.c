@@ -1,0 +1,182 @@
+#include "harness/profile.h"
+
+#include "harness/run.h"
+#include "profiles/ceilings.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { TRIAD_BYTES = 64 << 20, PRODUCT_WIDTH = 512, OWN_COUNTS = 8 };
+
+typedef struct profile {
+    const mb_profile_plan *plan;
+    mb_run run;
+    mb_outcome outcome;         /* that the run fills in */
+    int64_t *traced_ns;         /* (plan->traced) */
+    double fma, product, triad; /* NaN: not measured */
+} profile;
+
+/* ---- measuring ------------------------------------------------------------------------------ */
+
+/* In the same turn as the steps: what a machine gives changes with what else it does. The peaks are
+   those of fp32; a backend that computes nothing has no product. */
+static mb_err measure_ceilings(profile *p)
+{
+    const mb_bench *b = p->run.bench;
+    int threads = mb_ctx_threads(p->run.ctx);
+
+    p->fma = p->product = NAN;
+    MB_TRY(mb_ceiling_triad(threads, TRIAD_BYTES, &p->triad));
+    if (strcmp(b->precision, "fp32"))
+        return MB_OK;
+    MB_TRY(mb_ceiling_fma(threads, &p->fma));
+    return strcmp(b->backend, "null")
+               ? mb_ceiling_product(b->backend, threads, PRODUCT_WIDTH, &p->product)
+               : MB_OK;
+}
+
+static mb_err warm_up(profile *p)
+{
+    mb_stepped stepped;
+    int i;
+
+    mb_clock_open(&p->run.clock);
+    for (i = 0; i < p->plan->warm_up; i++) {
+        MB_TRY(mb_train_step(&p->run, &stepped));
+        mb_train_record(&p->run, &stepped, true);
+    }
+    mb_train_watch(&p->run); /* now the backend's threads are there to be watched */
+    return MB_OK;
+}
+
+static mb_err time_steps(profile *p)
+{
+    mb_run *r = &p->run;
+    const mb_event_set *set = p->plan->set;
+    mb_stepped stepped;
+    int i;
+
+    r->tally.ledger = mb_ctx_ledger(r->ctx);
+    mb_sde_publish(&r->tally);
+    mb_counter_open(set->events, set->n, mb_ctx_threads(r->ctx), &r->counter);
+    for (i = 0; i < p->plan->timed; i++) {
+        MB_TRY(mb_train_step(r, &stepped));
+        mb_train_record(r, &stepped, false);
+    }
+    return MB_OK;
+}
+
+static mb_err trace_steps(profile *p)
+{
+    mb_run *r = &p->run;
+    mb_counter *counter = r->counter;
+    mb_stepped stepped;
+    mb_err err = MB_OK;
+    int i;
+
+    mb_ledger_clear(mb_ctx_ledger(r->ctx));
+    mb_ctx_trace(r->ctx, true);
+    r->counter = NULL;
+    for (i = 0; !err && i < p->plan->traced; i++) {
+        err = mb_train_step(r, &stepped);
+        p->traced_ns[i] = stepped.after.wall_ns - stepped.before.wall_ns;
+    }
+    r->counter = counter;
+    mb_ctx_trace(r->ctx, false);
+    mb_ops_add(&r->ops, mb_ctx_ledger(r->ctx), true);
+    return err;
+}
+
+static mb_err measure(profile *p)
+{
+    MB_TRY(mb_run_open(&p->run));
+    MB_TRY(mb_train_open(&p->run));
+    MB_TRY(measure_ceilings(p));
+    MB_TRY(warm_up(p));
+    MB_TRY(time_steps(p));
+    return trace_steps(p);
+}
+
+/* ---- recording ------------------------------------------------------------------------------ */
+
+static mb_counter_row given(const char *source, const char *event, double value, const char *unit)
+{
+    bool there = !isnan(value);
+
+    return (mb_counter_row){ source, event, unit,
+                             mb_count_status_name[there ? MB_COUNT_OK : MB_COUNT_NOT_SUPPORTED],
+                             value };
+}
+
+/* What metrics need to know of the model: params are those that a token's products use, all but the
+   embedding, which is only looked up. */
+static void own_counts(const profile *p, mb_counter_row row[OWN_COUNTS])
+{
+    const mb_model_config *g = mb_model_settings(p->run.model);
+    double params = (double)mb_model_params_active(p->run.model) - (double)g->vocab * g->width;
+
+    row[0] = given("model", "len", (double)p->run.job->work->settings->len, "tokens");
+    row[1] = given("model", "width", g->width, "1");
+    row[2] = given("model", "layers", g->layers, "1");
+    row[3] = given("model", "threads", mb_ctx_threads(p->run.ctx), "threads");
+    row[4] = given("model", "params", params, "parameters");
+    row[5] = given("ceiling", "fma", p->fma, "FLOP/s");
+    row[6] = given("ceiling", "product", p->product, "FLOP/s");
+    row[7] = given("ceiling", "triad", p->triad, "B/s");
+}
+
+static mb_err record_counts(profile *p)
+{
+    size_t n, i;
+    const mb_counted *counts = mb_counter_read(p->run.counter, &n);
+    mb_counter_row *rows = mb_zalloc(n + OWN_COUNTS, sizeof *rows);
+    mb_err err;
+
+    own_counts(p, rows);
+    for (i = 0; i < n; i++)
+        rows[OWN_COUNTS + i] = (mb_counter_row){ .source = counts[i].event.source,
+                                                 .event = counts[i].event.name,
+                                                 .unit = counts[i].event.unit,
+                                                 .status = mb_count_status_name[counts[i].status],
+                                                 .value = counts[i].value };
+    err = mb_store_counters(p->run.bench->store, p->run.id, rows, n + OWN_COUNTS);
+    free(rows);
+    return err;
+}
+
+static mb_err record(profile *p)
+{
+    mb_run *r = &p->run;
+    mb_store *s = r->bench->store;
+    int i;
+
+    mb_run_uuid(r);
+    MB_TRY(mb_run_begin(r, "profile", p->plan->warm_up + p->plan->timed));
+    MB_TRY(mb_samples_flush(&r->samples, s, r->id));
+    MB_TRY(mb_store_ops(s, r->id, r->ops.rows, r->ops.n));
+    MB_TRY(record_counts(p));
+    for (i = 0; i < p->plan->traced; i++)
+        MB_TRY(mb_store_overhead(s, r->id, "traced", p->traced_ns[i]));
+    return mb_store_run_event(s, r->id, "ok", NULL, NULL);
+}
+
+mb_err mb_profile_run(mb_bench *b, const mb_job *job, const mb_profile_plan *plan, int64_t *run)
+{
+    profile p = { .plan = plan };
+    mb_err err;
+
+    p.run.bench = b;
+    p.run.job = job;
+    p.run.out = &p.outcome;
+    p.traced_ns = mb_zalloc((size_t)plan->traced, sizeof *p.traced_ns);
+    err = measure(&p);
+    if (!err)
+        err = record(&p);
+    *run = p.run.id;
+    mb_sde_publish(NULL);
+    mb_counter_close(p.run.counter);
+    mb_run_close(&p.run);
+    free(p.traced_ns);
+    return err;
+}
