@@ -92,7 +92,7 @@ format: ; clang-format -i $(ALL_C) $(ALL_H)
 format-check: | test-deps ; clang-format --dry-run -Werror $(ALL_C) $(ALL_H)
 analyse: | test-deps
 	cppcheck --quiet --enable=warning,performance,portability --error-exitcode=1 --inline-suppr -I. \
-	    --suppress=missingInclude --suppress=internalAstError $(SOURCES) harness/main.c
+	    --suppress=missingInclude --suppress=internalAstError $(SOURCES) harness/main.c $(BENCH_C)
 config:
 	@echo "compiler $(CC) ($(shell $(CC) -dumpfullversion -dumpversion))"; echo "CFLAGS $(CFLAGS)"
 	@echo "build folder $B"; echo "libraries $(LDLIBS)"

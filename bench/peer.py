@@ -63,15 +63,7 @@ class Model:
         self.__dict__.update({k: task[k] for k in ("arch", "heads", "layers", "experts", "style")})
         self.w = {}
         for name, x in weights.items():
-            split = x.ndim == 3 if not name.endswith("norm") else x.shape[0] > 1
-            if "padded" in self.style and "feed_forward." in name:
-                split = False
-            slices = [x[g] for g in range(len(x))] if split else [x.reshape(-1, *x.shape[-1:])]
-            if name.endswith("norm") and not split:
-                slices = [x.reshape(-1)]
-            if "padded" in self.style and x.ndim == 3 and not split:
-                slices = [x]
-            self.w[name] = [torch.tensor(s.copy(), requires_grad=True) for s in slices]
+            self.w[name] = [torch.tensor(s.copy(), requires_grad=True) for s in self.slices(name, x)]
         self.token, self.modality = token, modality.reshape(-1)
         target = torch.full_like(token, -1)
         target[:, :-1] = token[:, 1:]
@@ -84,6 +76,12 @@ class Model:
         self.cos = torch.cos(angle).float().repeat(1, 2)  # (L, e)
         self.sin = torch.cat([-torch.sin(angle), torch.sin(angle)], 1).float()
         self.balance = []
+
+    def slices(self, name, x):
+        """What is a parameter of its own; one batched product wants all experts in one."""
+        whole = x.ndim == 2 and not name.endswith("norm")  # embedding, head, router
+        batched = "padded" in self.style and x.ndim == 3 and "feed_forward." in name
+        return [x] if whole or batched else list(x)
 
     def norm(self, x, name, g=0):
         return F.rms_norm(x, x.shape[-1:], self.w[name][g], EPS)
