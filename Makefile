@@ -36,12 +36,15 @@ FOLDERS := base models models/kernels models/kernels/ref models/kernels/cpu mode
 UNUSED  := harness/main.c profiles/$(if $(PAPI1),no_papi.c,papi.c)
 SOURCES := $(filter-out $(UNUSED),$(foreach d,$(FOLDERS),$(wildcard $d/*.c)))
 TESTS   := $(wildcard tests/*.c)
-ALL_C   := $(SOURCES) harness/main.c $(TESTS)
-ALL_H   := $(foreach d,$(FOLDERS) tests,$(wildcard $d/*.h))
-TEXTS   := $(wildcard results/*.sql plots/*.sql plots/*.gp profiles/*.sql profiles/*.ini)
+# Programs of the benchmark: a worker, the driver, a maker of large databases.
+BENCH   := step driver synthetic
+BENCH_C := $(wildcard bench/*.c)
+ALL_C   := $(SOURCES) harness/main.c $(TESTS) $(BENCH_C)
+ALL_H   := $(foreach d,$(FOLDERS) tests bench,$(wildcard $d/*.h))
+TEXTS   := $(wildcard results/*.sql plots/*.sql plots/*.gp profiles/*.sql profiles/*.ini bench/*.sql)
 obj      = $(patsubst %.c,$B/%.o,$1)
 
-.PHONY: all deps test-deps demo test bench golden layers format format-check analyse config help clean
+.PHONY: all deps test-deps demo test bench bench-peers bench-python golden layers format format-check analyse config help clean
 all: $B/motbench
 .DELETE_ON_ERROR:
 $B/motbench: $(call obj,harness/main.c) $B/libmotbench.a
@@ -52,6 +55,10 @@ $B/libmotbench.a: $(call obj,$(SOURCES))
 $B/tests/all: $(call obj,$(TESTS)) $B/libmotbench.a | test-deps
 	$(CC) $(OWN) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcriterion $(LDLIBS)
 $(call obj,$(TESTS)): | test-deps
+$(BENCH:%=$B/bench/%): %: %.o $(call obj,$(filter-out $(BENCH:%=bench/%.c),$(BENCH_C))) $B/libmotbench.a
+	$(CC) $(OWN) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+# The peak is that of fused multiply-adds, which -std=c11 keeps the compiler from making.
+$B/bench/peak.o: OWN += -ffp-contract=fast
 # SQL and gnuplot scripts become C strings, so that the program needs no file beside it.
 $B/%.inc: %
 	@mkdir -p $(@D)
@@ -68,7 +75,7 @@ $B/harness/build.h: FORCE
 	    "$$($(CC) --version | head -n 1)" '$(subst ",\",$(CFLAGS))' > $@.new
 	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 FORCE:
-$B/harness/facts.o $B/harness/main.o: $B/harness/build.h
+$B/harness/facts.o $B/harness/main.o $B/bench/driver.o: $B/harness/build.h
 -include $(patsubst %.c,$B/%.d,$(ALL_C))
 
 # What is missing is installed as root or through sudo; else the one command is printed.
@@ -79,8 +86,11 @@ demo: $B/motbench ## the whole story in a few minutes: data, four architectures,
 	@sh harness/demo.sh $B/motbench
 test: $B/tests/all $B/motbench ## every test (SAN=1: under the sanitizers)
 	@sh tests/run.sh $B
-bench: $B/motbench ## what the harness itself costs
-	@sh tests/bench_overhead.sh $B/motbench
+bench: $B/bench/driver $B/bench/step $B/bench/synthetic $B/motbench ## steps side by side (BENCH_ARGS=--help)
+	$B/bench/driver $(BENCH_ARGS)
+bench-peers: bench-python $B/bench/driver $B/bench/step ## against PyTorch, which it installs for itself
+	$B/bench/driver -s peers -p build/peers/bin/python $(BENCH_ARGS)
+bench-python: ; @sh bench/peers.sh build/peers
 golden: ## remake the golden values (needs PyTorch, see tests/golden/README.md)
 	/usr/bin/python3 tests/golden/generate.py tests/golden
 
@@ -89,7 +99,7 @@ format: ; clang-format -i $(ALL_C) $(ALL_H)
 format-check: | test-deps ; clang-format --dry-run -Werror $(ALL_C) $(ALL_H)
 analyse: | test-deps
 	cppcheck --quiet --enable=warning,performance --error-exitcode=1 --suppressions-list=tests/analyse.txt \
-	    -I. $(SOURCES) harness/main.c
+	    -I. $(SOURCES) harness/main.c $(BENCH_C)
 config:
 	@echo "compiler $(CC) ($(shell $(CC) -dumpfullversion -dumpversion))"; echo "CFLAGS $(CFLAGS)"
 	@echo "build folder $B"; echo "libraries $(LDLIBS)"

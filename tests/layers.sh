@@ -6,7 +6,7 @@ set -u
 list=$(mktemp)
 trap 'rm -f "$list"' EXIT
 grep -rn --include='*.c' --include='*.h' --include='*.cu' '^ *# *include' \
-    base models workloads profiles results harness tests >"$list"
+    base models workloads profiles results harness tests bench >"$list"
 
 awk -F: '
 function folder(path) {
@@ -15,7 +15,7 @@ function folder(path) {
     return path
 }
 BEGIN {
-    own = "base models models/kernels workloads profiles results harness plots tests"
+    own = "base models models/kernels workloads profiles results harness plots tests bench"
     split(own, a, " "); for (i in a) ours[a[i]] = 1
     may["base"] = ""
     may["models/kernels"] = "base"
@@ -25,6 +25,7 @@ BEGIN {
     may["results"] = "base"
     may["harness"] = "base models models/kernels workloads profiles results plots"
     may["tests"] = "base models models/kernels workloads profiles results harness"
+    may["bench"] = may["tests"]
     door["sqlite3.h"] = "results"; door["papi.h"] = "profiles"; door["sde_lib.h"] = "profiles"
     door["cupti.h"] = "profiles"; door["dnnl.h"] = "models/kernels"; door["cuda.h"] = "models/kernels"
     door["cuda_runtime.h"] = "models/kernels"; door["ini.h"] = "harness"; door["hwloc.h"] = "harness"

@@ -1,0 +1,168 @@
+#include "bench/group.h"
+
+#include "base/file.h"
+#include "base/random.h"
+#include "harness/statistics.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* ---- right before fast --------------------------------------------------------------------- */
+
+static bool agree(double a, double b, double tolerance)
+{
+    return fabs(a - b) <= tolerance * fabs(b); /* false for NaN */
+}
+
+/* Two steps of COMMAND on BACKEND: the second loss also depends on all gradients of the first. */
+static mb_err two_losses(const char *command, const char *backend, double loss[2])
+{
+    char *whole = mb_format("%s backend=%s", command, backend);
+    mb_worker w;
+    mb_turn t;
+    mb_err err = mb_worker_start(&w, whole);
+
+    for (int i = 0; !err && i < 2; i++) {
+        err = mb_worker_step(&w, &t);
+        loss[i] = t.loss;
+    }
+    mb_worker_stop(&w);
+    free(whole);
+    return err;
+}
+
+static mb_err check_against_ref(const mb_variant *v)
+{
+    double ours[2], ref[2];
+
+    if (!v->check)
+        return MB_OK;
+    MB_TRY(two_losses(v->check, "cpu", ours));
+    MB_TRY(two_losses(v->check, "ref", ref));
+    for (int i = 0; i < 2; i++)
+        if (!agree(ours[i], ref[i], 1e-4))
+            return mb_fail(MB_ECORRUPT, "%s: loss %.6f before step %d, %.6f on ref: not timed",
+                           v->check, ours[i], i + 1, ref[i]);
+    return MB_OK;
+}
+
+/* fp32 sums in another order: the losses of the first rounds agree to about six digits. */
+static mb_err check_same(const mb_group *g)
+{
+    for (int i = 1; i < g->n; i++)
+        for (int r = 0; r < MB_WARM_UP + 1; r++)
+            if (!agree(g->v[i].turn[r].loss, g->v[0].turn[r].loss, 1e-3))
+                return mb_fail(MB_ECORRUPT, "%s: loss %.6f at step %d, %.6f of %s: not compared",
+                               g->v[i].name, g->v[i].turn[r].loss, r + 1, g->v[0].turn[r].loss,
+                               g->v[0].name);
+    return MB_OK;
+}
+
+/* ---- rounds -------------------------------------------------------------------------------- */
+
+/* Threads of the worker before may still be spinning for work. */
+static void settle(void)
+{
+    nanosleep(&(struct timespec){ .tv_nsec = 5000000 }, NULL);
+}
+
+static mb_err run_round(mb_group *g, mb_worker *w, int round)
+{
+    uint64_t key = mb_key(1, g->section, (uint64_t)round, 0);
+
+    for (int i = 0; i < g->n; i++) {
+        int next = (int)mb_permute(key, (uint64_t)g->n, (uint64_t)i);
+
+        settle();
+        MB_TRY(mb_worker_step(&w[next], &g->v[next].turn[round]));
+    }
+    return MB_OK;
+}
+
+mb_err mb_group_run(mb_group *g)
+{
+    mb_worker w[MB_VARIANTS] = { { .pid = 0 } };
+    mb_err err = MB_OK;
+
+    for (int i = 0; !err && i < g->n; i++)
+        err = check_against_ref(&g->v[i]);
+    /* one after the other, since a peer reads what the first has written when it answers */
+    for (int i = 0; !err && i < g->n; i++) {
+        err = mb_worker_start(&w[i], g->v[i].command);
+        if (!err)
+            err = mb_worker_step(&w[i], &g->v[i].turn[0]);
+    }
+    for (int r = 1; !err && r < g->rounds; r++)
+        err = run_round(g, w, r);
+    for (int i = 0; i < g->n; i++)
+        mb_worker_stop(&w[i]);
+    return !err && g->same_model ? check_same(g) : err;
+}
+
+void mb_group_free(mb_group *g)
+{
+    for (int i = 0; i < g->n; i++) {
+        free(g->v[i].name);
+        free(g->v[i].command);
+        free(g->v[i].check);
+    }
+    g->n = 0;
+}
+
+/* ---- figures ------------------------------------------------------------------------------- */
+
+bool mb_turn_disturbed(const mb_group *g, const mb_turn *t)
+{
+    return g->threads > 1 && (t->queued_ns < 0 || t->queued_ns * 100 > t->wall_ns);
+}
+
+static double time_ns(const mb_group *g, const mb_turn *t)
+{
+    return (double)(g->threads == 1 ? t->cpu_ns : t->wall_ns);
+}
+
+static mb_measure summary(const double *v, int n)
+{
+    mb_measure m = { NAN, NAN, NAN, n };
+
+    if (n >= 3) {
+        mb_interval ci = mb_bootstrap(v, (size_t)n, mb_median, 0.95, 1);
+
+        m = (mb_measure){ mb_median(v, (size_t)n), ci.lo, ci.hi, n };
+    }
+    return m;
+}
+
+mb_measure mb_group_ratio(const mb_group *g, int a, int b, bool per_flop)
+{
+    double v[MB_ROUNDS_MAX];
+    int n = 0;
+
+    for (int r = MB_WARM_UP; r < g->rounds; r++) {
+        const mb_turn *x = &g->v[a].turn[r], *y = &g->v[b].turn[r];
+
+        if (mb_turn_disturbed(g, x) || mb_turn_disturbed(g, y))
+            continue;
+        v[n] = time_ns(g, x) / time_ns(g, y);
+        if (per_flop)
+            v[n] *= (double)y->flops_executed / (double)x->flops_executed;
+        n++;
+    }
+    return summary(v, n);
+}
+
+mb_measure mb_group_of_peak(const mb_group *g, int a)
+{
+    double v[MB_ROUNDS_MAX];
+    int n = 0;
+
+    for (int r = MB_WARM_UP; r < g->rounds; r++) {
+        const mb_turn *x = &g->v[a].turn[r];
+
+        if (!mb_turn_disturbed(g, x))
+            v[n++] = 1e9 * (double)x->flops_model / time_ns(g, x) / x->peak;
+    }
+    return summary(v, n);
+}

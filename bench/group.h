@@ -1,0 +1,47 @@
+/* Workers in lock-step: in every round each of a group makes one step, in random order, so that
+   whatever else the machine does meets all of them alike. What is judged are ratios within a round.
+
+   On one thread the processor time of the process counts, which other processes hardly touch; on
+   more the wall, and then a turn in which our threads waited for a processor for more than 1 % of
+   it is left out. */
+#ifndef MB_BENCH_GROUP_H
+#define MB_BENCH_GROUP_H
+
+#include "bench/worker.h"
+
+#include <stdbool.h>
+
+enum { MB_VARIANTS = 10, MB_WARM_UP = 2, MB_ROUNDS_MAX = 100 };
+
+typedef struct mb_variant {
+    char *name, *command; /* owned by the group */
+    char *check;          /* the same model, small, for the check against `ref`; NULL: none */
+    mb_turn turn[MB_WARM_UP + MB_ROUNDS_MAX];
+} mb_variant;
+
+typedef struct mb_group {
+    const char *section;
+    int threads, rounds; /* of which the first MB_WARM_UP do not count */
+    bool same_model;     /* all variants must have the losses of the first */
+    int n;
+    mb_variant v[MB_VARIANTS];
+} mb_group;
+
+/* Makes all the steps. Fails when a worker does, and refuses when a model's losses are not those
+   of the backend `ref`, or, of one model, not those of the first variant. */
+mb_err mb_group_run(mb_group *g);
+void mb_group_free(mb_group *g);
+
+bool mb_turn_disturbed(const mb_group *g, const mb_turn *t);
+
+typedef struct mb_measure { /* median over N rounds, 95 % bootstrap interval; NaN for too few */
+    double median, lo, hi;
+    int n;
+} mb_measure;
+
+/* Time of variant A over that of B; each divided by its own executed FLOPs when PER_FLOP. */
+mb_measure mb_group_ratio(const mb_group *g, int a, int b, bool per_flop);
+/* Model FLOPs per second over the register-only peak of the same turn. */
+mb_measure mb_group_of_peak(const mb_group *g, int a);
+
+#endif

@@ -1,0 +1,30 @@
+/* Where figures go: a table for people, and an SQLite database written through its shell, so that
+   only results/ knows the library. */
+#ifndef MB_BENCH_REPORT_H
+#define MB_BENCH_REPORT_H
+
+#include "bench/group.h"
+#include "harness/table.h"
+
+typedef struct mb_report {
+    mb_table *table;
+    char *path;  /* of the database, a fresh one */
+    FILE *sql;   /* sqlite3's standard input */
+    bool judged; /* false: the models are not those of the targets */
+} mb_report;
+
+/* Replaces FOLDER/bench.db. Needs the program sqlite3. */
+mb_err mb_report_open(const char *folder, bool judged, mb_report *out);
+/* Ends the database, prints the table and writes it to FOLDER/bench.md. */
+mb_err mb_report_close(mb_report *r, const char *folder);
+
+void mb_report_fact(mb_report *r, const char *key, const char *value);
+void mb_report_turns(mb_report *r, const mb_group *g);
+
+enum mb_goal { MB_AT_MOST, MB_AT_LEAST };
+
+/* One line: met or missed when the whole interval is, else unclear. */
+void mb_report_figure(mb_report *r, const char *section, const char *figure, int threads,
+                      enum mb_goal goal, double target, mb_measure m);
+
+#endif

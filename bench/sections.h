@@ -1,0 +1,25 @@
+/* What is compared with what, and the targets. */
+#ifndef MB_BENCH_SECTIONS_H
+#define MB_BENCH_SECTIONS_H
+
+#include "bench/report.h"
+
+typedef struct mb_plan {                     /* paths are borrowed */
+    const char *step, *motbench, *synthetic; /* our programs */
+    const char *base;                        /* another build's `step`, or NULL */
+    const char *python;                      /* with PyTorch, or NULL */
+    const char *folder;
+    const char *words;   /* added to every model, as bench/task.c reads them; "" */
+    int rounds, threads; /* rounds that count; threads: most */
+    mb_report report;
+} mb_plan;
+
+typedef struct mb_section {
+    const char *name, *about;
+    enum { MB_ALWAYS, MB_WITH_PEERS, MB_WITH_BASE } when;
+    mb_err (*run)(mb_plan *p);
+} mb_section;
+
+extern const mb_section mb_sections[]; /* ends with a NULL name */
+
+#endif
