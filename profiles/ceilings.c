@@ -33,7 +33,7 @@ enum { MIN_ROUNDS = 10 };   /* also when the budget is spent */
 static inline __attribute__((always_inline)) vector fused(vector a, vector b, vector c)
 {
 #ifdef FP_FAST_FMAF
-    vector y;
+    vector y = c;
 
     for (int i = 0; i < LANES; i++)
         y[i] = fmaf(a[i], b[i], c[i]);

@@ -113,7 +113,9 @@ static const mb_step_row three[] = {
 static int64_t empty_run(mb_store *s)
 {
     int64_t f[4];
-    mb_run_row row = { "u", "w", "dense", "cpu", "fp32", "d", "j", 1, 0, 0, 0, 0, 1, 1, 3, 1, NULL };
+    mb_run_row row = {
+        "u", "w", "dense", "cpu", "fp32", "d", "j", 1, 0, 0, 0, 0, 1, 1, 3, 1, NULL
+    };
     const char *kind[] = { "machine", "build", "dataset", "settings" };
     int64_t run;
 
