@@ -63,7 +63,7 @@ typedef struct mb_outcome {
 
 /* From what was asked of B and the settings of N workloads: how many jobs run side by side, and
    with how many threads. Asked for nothing, several jobs share out the threads that the backend
-   would take by itself, one each at the least: on two cores two jobs of one thread did 1.2 to 1.4
+   would take by itself, one each at the least: on two cores two jobs of one thread did 1.2 to 1.3
    times the work of one job of two, whose threads wait for each other many times a step. Asked for
    the jobs alone, these share out the threads; asked for the threads alone, jobs run one after
    another. Shards and what is done already do not count: threads are part of what a job is. */
