@@ -6,10 +6,8 @@ MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 1)
 # SAN=1 builds with the address and undefined-behaviour sanitizers, ARCH=x86-64-v3 a portable binary.
 ARCH   ?= native
 CFLAGS ?= $(if $(SAN),-O1 -fno-omit-frame-pointer,-O3) -g -march=$(ARCH)
-# PAPI=0 or 1 switches its counters off or on; otherwise they are there when its header is.
-ifndef PAPI
-PAPI   := $(shell printf '\043include <papi.h>' | $(CC) -E - >/dev/null 2>&1 && echo 1 || echo 0)
-endif
+# PAPI=0 builds without PAPI's counters, in a folder of its own.
+PAPI   ?= 1
 PAPI1  := $(filter-out 0,$(PAPI))
 B      := build/$(notdir $(CC))$(if $(SAN),-san)$(if $(filter-out native,$(ARCH)),-$(ARCH))
 B      := $B$(if $(PAPI1),,-papi0)

@@ -31,7 +31,7 @@ set format y '%.1f'
 
 # Each panel: seeds as thin lines, their mean with points, dense's least loss.
 set multiplot layout 2, M title headline font ',14' \
-    margins 0.14 / M, 1 - 0.03 / M, 0.09, 0.88 spacing 0.12 / M, 0.15
+    margins 0.14 / M, 1 - 0.05 / M, 0.09, 0.88 spacing 0.12 / M, 0.15
 do for [row = 1:2] {
     do for [m = 1:M] {
         scale = row == 1 ? 1.0 : seconds

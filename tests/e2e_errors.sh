@@ -31,7 +31,6 @@ bad() { # PATTERN LINE...: a workload of these lines
     refuses 1 "$pattern" "$m" run bad.ini --db bad.db
 }
 refuses 1 'no.ini: No such file' "$m" run no.ini --db bad.db
-refuses 1 'backend .quantum.' "$m" run no.ini --backend quantum --db bad.db
 bad "bad.ini:2: key 'widht' is not known" '[model]' 'widht = 3'
 bad 'bad.ini:1: section .modle. is not known' '[modle]'
 bad "bad.ini:2: key 'width': found '12x', expected a whole number" '[model]' 'width = 12x'
@@ -43,6 +42,7 @@ bad "bad.ini:2: key 'kind': not supported" '[workload]' 'kind = transfusion' '[a
 bad 'no .arch NAME. section' '[model]'
 bad "arch 'dance' is not known" '[arch dance]'
 smoke=$home/workloads/smoke.ini
+refuses 1 'backend .quantum.' "$m" run "$smoke" --backend quantum --db bad.db
 refuses 1 '-S width=3: expected section.key=value' "$m" run "$smoke" -S width=3 --db bad.db
 refuses 1 "-a: arch 'dance' is not known" "$m" run "$smoke" -a dance --db bad.db
 refuses 1 "-s: key 'list': found 'x'" "$m" run "$smoke" -s x --db bad.db
