@@ -81,4 +81,11 @@ holds "no state was unreadable" \
 holds "some kill found a run under way" \
     [ "$(sqlite3 killed.db "SELECT count(*) FROM event WHERE detail = 'resumed'")" -gt 0 ]
 holds "nothing half-written is left" no_leftovers killed.db
+
+# A step of several micro-batches skips as many batches when it is taken up again.
+long="-S workload.steps=300 -S workload.checkpoint_every=7 -S workload.accumulate=2 -a mot"
+train several.db $long
+interrupt again.db 0.6 KILL
+train again.db --resume $long
+holds "a killed run of several micro-batches goes on to the same curve" same_curves several.db again.db
 finish

@@ -408,3 +408,28 @@ Test(model, a_batch_that_is_not_the_models_is_refused)
     tiny_free(&b);
     mb_ctx_close(c);
 }
+
+/* Without a limit on experts nothing is dropped, not by chance either: the random second expert is
+   for training alone. */
+Test(model, gshard_keeps_both_experts_in_evaluation)
+{
+    const mb_arch *arch = mb_arch_find("gshard");
+    mb_model_config config = tiny_config(arch);
+    mb_ctx *c = tiny_ctx("ref");
+    mb_losses evaluated = { 0 }, trained = { 0 };
+    mb_batch b;
+    mb_model *m;
+
+    config.eval_capacity = 0;
+    config.capacity = 100; /* in training, chance alone drops */
+    b = tiny_batch(&config, 5, 0.5);
+    m = tiny_model(c, arch, &config, 5);
+    cr_assert_eq(mb_model_evaluate(m, &b, &evaluated), MB_OK);
+    cr_assert_eq(mb_model_gradients(m, &b, 0, &trained), MB_OK);
+    cr_assert_eq(evaluated.asked, trained.asked);
+    cr_assert_eq(evaluated.dropped, 0);
+    cr_assert_gt(trained.dropped, 0);
+    mb_model_close(m);
+    mb_ctx_close(c);
+    tiny_free(&b);
+}
