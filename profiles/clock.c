@@ -54,7 +54,8 @@ void mb_clock_open_team(mb_clock *c, int threads)
 #pragma omp parallel num_threads(threads)
 #pragma omp critical(mb_clock_team)
     {
-        watch_schedstat(c, "/proc/thread-self/schedstat");
+        if (threads > 1) /* one thread's waiting is known without: mb_clock_waited_ns() */
+            watch_schedstat(c, "/proc/thread-self/schedstat");
         if (c->team < MB_CLOCK_THREADS && !pthread_getcpuclockid(pthread_self(), &c->cpu[c->team]))
             c->team++;
     }

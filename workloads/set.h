@@ -12,6 +12,7 @@
 #include "workloads/data.h"
 
 #include <jansson.h>
+#include <string.h>
 
 enum { MB_SET_FORMAT = 1 };
 
@@ -83,7 +84,18 @@ mb_err mb_set_verify(const mb_data *d, FILE *report);
 /* Document I of a split: its first token and length, checked against the file. */
 mb_err mb_set_find(const mb_set_split *s, int64_t i, int64_t *first, int64_t *n);
 /* Token I, which must be below the split's count. */
-int32_t mb_set_token(const mb_data *d, const mb_set_split *s, int64_t i);
+static inline int32_t mb_set_token(const mb_data *d, const mb_set_split *s, int64_t i)
+{
+    uint16_t narrow;
+    uint32_t wide;
+
+    if (d->width == sizeof narrow) {
+        memcpy(&narrow, s->token.data + i * 2, sizeof narrow);
+        return narrow;
+    }
+    memcpy(&wide, s->token.data + i * 4, sizeof wide);
+    return (int32_t)wide;
+}
 
 /* ---- the manifest's checksums ---------------------------------------------------------------- */
 

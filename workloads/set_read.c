@@ -189,14 +189,6 @@ mb_err mb_set_find(const mb_set_split *s, int64_t i, int64_t *first, int64_t *n)
     return MB_OK;
 }
 
-int32_t mb_set_token(const mb_data *d, const mb_set_split *s, int64_t i)
-{
-    uint32_t bits = 0;
-
-    memcpy(&bits, s->token.data + i * d->width, (size_t)d->width);
-    return (int32_t)bits;
-}
-
 static mb_err verify_split(const mb_data *d, const mb_set_split *s)
 {
     int64_t at = 0, first = 0, n = 0;
