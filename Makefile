@@ -16,7 +16,7 @@ comma  := ,
 OWN    := -std=c11 -I. -I$B -D_GNU_SOURCE -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes \
           -Wmissing-prototypes -Wno-unused-parameter -fopenmp -fno-math-errno -fno-trapping-math \
           $(if $(SAN),-fsanitize=address$(comma)undefined -fno-sanitize-recover=all) -MMD -MP
-LDLIBS := -ldnnl -lsqlite3 -linih -ljansson -lcsv -lmd -lhwloc -lz -lm $(if $(PAPI1),-lpapi -lsde)
+LDLIBS := -lsqlite3 -linih -ljansson -lcsv -lmd -lhwloc -lz -lm $(if $(PAPI1),-lpapi -lsde)
 
 # As harness/main.c does for itself: tests share the machine with other work.
 export GOMP_SPINCOUNT ?= 1000
@@ -25,7 +25,7 @@ export ASAN_OPTIONS  := abort_on_error=1:detect_leaks=1
 export UBSAN_OPTIONS := halt_on_error=1:abort_on_error=1:print_stacktrace=1
 
 # Debian packages to build and run, and those that only tests need.
-DEPS      := libdnnl-dev libsqlite3-dev libinih-dev libjansson-dev libcsv-dev libmd-dev libhwloc-dev \
+DEPS      := libsqlite3-dev libinih-dev libjansson-dev libcsv-dev libmd-dev libhwloc-dev \
              zlib1g-dev gnuplot-nox $(if $(PAPI1),libpapi-dev)
 TEST_DEPS := libcriterion-dev sqlite3 clang-format cppcheck
 

@@ -213,6 +213,7 @@ static void draw_all(mb_model *m)
 {
     for (size_t i = 0; i < m->n_params; i++)
         draw(m, &m->params[i], strstr(m->params[i].t.name, ".router") != NULL);
+    mb_ctx_weights_changed(m->c);
 }
 
 static void make_params(mb_model *m)

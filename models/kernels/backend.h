@@ -14,6 +14,7 @@ typedef struct mb_backend {
     bool computes; /* false: kernels touch no memory, and neither may op.c */
     mb_err (*open)(int threads, mb_ctx **out);
     void (*close)(mb_ctx *);
+    void (*weights_changed)(mb_ctx *); /* forget what was derived from parameters */
 
     void (*embed)(mb_ctx *, float *y, const float *table, const int32_t *token, int64_t t,
                   int64_t d);
