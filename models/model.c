@@ -151,7 +151,7 @@ static void place(mb_model *m)
 
 static float *new_array(int64_t n)
 {
-    float *p = aligned_alloc(ALIGN * sizeof(float), (size_t)n * sizeof(float));
+    float *p = mb_alloc_large((size_t)n * sizeof(float));
 
     if (p)
         memset(p, 0, (size_t)n * sizeof(float));

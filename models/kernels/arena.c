@@ -19,7 +19,7 @@ static struct mb_block *add_block(mb_arena *a, size_t size)
 
     if (!b)
         return NULL;
-    b->data = aligned_alloc(ALIGN, size);
+    b->data = mb_alloc_large(size);
     if (!b->data) {
         free(b);
         return NULL;
