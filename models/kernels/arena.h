@@ -1,7 +1,7 @@
 /* Scratch of a ctx: bump allocation, all freed at once by a reset. For op.c and ctx.c only.
 
    The first pass may grow it block by block; a reset joins the blocks, so later passes of the same
-   size allocate nothing. */
+   size allocate nothing. Blocks are memory of the backend, or of the host where a->of is NULL. */
 #ifndef MB_KERNELS_ARENA_H
 #define MB_KERNELS_ARENA_H
 
