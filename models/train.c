@@ -147,6 +147,7 @@ mb_err mb_model_step(mb_model *m, const mb_batch *batches, int n, const mb_optim
     update(m, 0, m->n_matrices, adamw, true);
     update(m, m->n_matrices, m->n_embeddings, adamw, how->decay_embeddings);
     update(m, norms_at, m->total - norms_at, adamw, how->decay_norms);
+    mb_ctx_weights_changed(m->c);
     MB_TRY(finish(&p, out));
     out->grad_norm = sqrt(squares);
     return MB_OK;
