@@ -12,10 +12,13 @@ static const char tables[] =
 static const char profiles[] =
 #include "results/migration-2.sql.inc"
     ;
+static const char flags[] =
+#include "results/migration-3.sql.inc"
+    ;
 static const char views[] =
 #include "results/views.sql.inc"
     ;
-static const char *const steps[] = { tables, profiles };
+static const char *const steps[] = { tables, profiles, flags };
 
 const mb_schema mb_schema_current = { steps, sizeof steps / sizeof *steps, views };
 

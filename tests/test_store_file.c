@@ -229,6 +229,34 @@ Test(store_file, our_first_version_is_brought_forward)
     mb_store_close(s);
 }
 
+/* What version 2 asked of a step's flag is still asked, in other words; rows stay. */
+Test(store_file, our_second_version_is_brought_forward)
+{
+    const mb_schema second = { mb_schema_current.step, 2,
+                               "CREATE VIEW v_none AS SELECT 1 AS one;" };
+    mb_step_row step = { .step = 1, .flagged = 2 };
+    mb_store *s, *other;
+    int64_t run;
+
+    cr_assert_eq(mb_store_open_as(fixture_path("t.db"), true, &second, &s), MB_OK);
+    run = fixture_add(s, &(fixture_run){ .steps = 20, .status = "interrupted" });
+    other = fixture_store();
+    step.step = 21; /* by the program that had the old one open, and by the new one */
+    cr_assert_eq(mb_store_samples(s, run, &step, 1, NULL, 0), MB_OK, "%s", mb_message());
+    step.step = 22, step.flagged = 3;
+    cr_assert_eq(mb_store_samples(s, run, &step, 1, NULL, 0), MB_EINVAL);
+    cr_assert_eq(mb_store_samples(other, run, &step, 1, NULL, 0), MB_EINVAL);
+    step.flagged = -1;
+    cr_assert_eq(mb_store_samples(other, run, &step, 1, NULL, 0), MB_EINVAL);
+    step.flagged = 1;
+    cr_assert_eq(mb_store_samples(other, run, &step, 1, NULL, 0), MB_OK, "%s", mb_message());
+    cr_assert_str_eq(fixture_ask(other, "SELECT count(*) || ' ' || sum(flagged) FROM step"),
+                     "22 5");
+    cr_assert_str_eq(fixture_ask(other, "PRAGMA integrity_check"), "ok");
+    mb_store_close(s);
+    mb_store_close(other);
+}
+
 Test(store_file, a_failed_migration_changes_nothing)
 {
     mb_store *s;
