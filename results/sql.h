@@ -10,6 +10,7 @@
 struct mb_store {
     sqlite3 *db;
     char *path;
+    bool read_only;
 };
 
 /* The message of the last SQLite error of S as ours: "PATH: ...". */
