@@ -25,7 +25,8 @@ typedef struct mb_pass {
     const uint8_t *norm_slice;                 /* modality, or NULL when norms have one slice */
     const mb_route *route[MB_BY_ROUTER];       /* MB_BY_NONE, MB_BY_MODALITY */
     mb_span span;
-    mb_losses *losses; /* routing statistics are added here */
+    mb_routed *routed; /* (N) what each layer's learned route did; N zeros without one */
+    mb_losses *losses;
 } mb_pass;
 
 /* Layer number INDEX on x (T, D); returns the new hidden state. */

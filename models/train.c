@@ -9,6 +9,16 @@
 /* Sums over rows in order of positions, so that the order of rows never shows in a loss. */
 static void add_losses(const mb_pass *p, const float *loss)
 {
+    double each = p->share / p->config->layers;
+
+    for (int i = 0; i < p->config->layers; i++) {
+        const mb_routed *r = &p->routed[i];
+
+        p->losses->balance += r->balance * each;
+        p->losses->router_z += r->z * each;
+        p->losses->asked += r->asked;
+        p->losses->dropped += r->asked - r->kept;
+    }
     for (int64_t i = 0; i < p->rows; i++) {
         int64_t row = p->span.at ? p->span.at[i] : i;
 

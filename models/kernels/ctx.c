@@ -182,20 +182,25 @@ float *mb_tape_grad(mb_ctx *c, mb_tensor *t, bool *add)
     return t->grad;
 }
 
-void mb_backward(mb_ctx *c)
+void mb_tape_reverse(mb_ctx *c, size_t floor)
 {
     mb_part part = c->part;
     int layer = c->layer;
 
-    while (c->n_nodes > 0) {
-        mb_node *n = &c->nodes[--c->n_nodes];
+    while (c->n_nodes > floor) {
+        mb_node n = c->nodes[--c->n_nodes]; /* its place is free for calls that are made again */
 
-        if (!n->y->grad)
+        if (!n.y->grad)
             continue; /* nothing that the loss depends on */
-        mb_ctx_at(c, n->part, n->layer);
-        n->back(c, n);
+        mb_ctx_at(c, n.part, n.layer);
+        n.back(c, &n);
     }
     mb_ctx_at(c, part, layer);
+}
+
+void mb_backward(mb_ctx *c)
+{
+    mb_tape_reverse(c, 0);
 }
 
 uint64_t mb_tape_clock(const mb_ctx *c)
@@ -211,6 +216,10 @@ uint64_t mb_tape_clock(const mb_ctx *c)
 void mb_tape_enter(mb_ctx *c, const char *op, mb_pass_kind pass, int group, mb_cost cost,
                    uint64_t wall_ns)
 {
+    if (c->again) { /* work of the backward that the architecture did not ask for */
+        pass = MB_BWD;
+        cost.model = cost.useful = 0;
+    }
     if (c->count)
         mb_ledger_add(c->ledger, op, c->part, c->layer, pass, group, cost, wall_ns);
 }
