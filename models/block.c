@@ -63,7 +63,8 @@ static const mb_route *choose(mb_pass *p, const mb_layer *l, int index, mb_tenso
     if (m->jitter > 0 && p->training)
         s = mb_jitter(p->c, s, (float)m->jitter,
                       mb_key(p->seed, "jitter", p->draw, (uint64_t)index));
-    r = mb_choose(p->c, mb_gemm(p->c, s, l->router, p->route[MB_BY_NONE]), &how, &p->routed[index]);
+    s = mb_logits(p->c, s, l->router, p->route[MB_BY_NONE]);
+    r = mb_choose(p->c, s, &how, &p->routed[index]);
     mb_ctx_at(p->c, MB_FEED_FORWARD, index);
     return r;
 }

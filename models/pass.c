@@ -48,10 +48,9 @@ static const uint8_t *bytes_in_home_order(mb_ctx *c, const uint8_t *x, const int
     return y;
 }
 
-void mb_pass_begin(mb_pass *p, mb_model *m, const mb_batch *batch, mb_losses *losses)
+void mb_pass_begin(mb_pass *p, mb_model *m, const mb_batch *batch)
 {
     int64_t t = batch->batch * batch->len, count[MB_MODALITIES] = { 0 };
-    size_t routed = (size_t)m->config.layers * sizeof(mb_routed);
     int32_t *at = NULL;
 
     for (int64_t i = 0; i < t; i++)
@@ -74,8 +73,10 @@ void mb_pass_begin(mb_pass *p, mb_model *m, const mb_batch *batch, mb_losses *lo
                               .at = at,
                               .lo = batch->lo,
                               .hi = batch->hi },
-                    .routed = memset(mb_ctx_host(m->c, routed), 0, routed),
-                    .losses = losses };
+                    .routed = mb_ctx_host(m->c, (size_t)m->config.layers * sizeof *p->routed),
+                    .loss = mb_ctx_host(m->c, (size_t)t * sizeof *p->loss) };
+    memset(p->routed, 0, (size_t)m->config.layers * sizeof *p->routed);
+    memset(p->loss, 0, (size_t)t * sizeof *p->loss);
     if (m->arch->norms == MB_BY_MODALITY)
         p->norm_slice = p->modality;
     for (int64_t i = 0; i < t; i++)

@@ -250,7 +250,7 @@ static float *train(const char *backend, const mb_arch *arch, uint64_t seed, int
 
     config.jitter = 0.01;
     how.clip = 0.5f;
-    cr_assert_eq(mb_ctx_open(backend, 2, &c), MB_OK);
+    cr_assert_eq(mb_ctx_open(backend, MB_FP32, 2, &c), MB_OK);
     m = tiny_model(c, arch, &config, seed);
     for (int step = 0; step < 2; step++)
         cr_assert_eq(mb_model_step(m, &batch, 1, &how, step, &losses), MB_OK);

@@ -32,10 +32,10 @@ static void recompute_back(mb_ctx *c, const mb_node *n)
 static void keep(mb_ctx *c, mb_tensor *kept, const mb_tensor *y)
 {
     uint64_t since = mb_tape_clock(c);
-    mb_cost cost = { .bytes = 2 * (uint64_t)mb_count(y) * sizeof(float) };
+    mb_cost cost = { .bytes = 2 * mb_bytes(y) };
 
     assert(y->rows == kept->rows && y->cols == kept->cols);
-    c->be->gather(c, mb_f32(kept), mb_f32(y), mb_route_all(c, y->rows), y->cols);
+    c->be->gather(c, kept->data, y->data, mb_route_all(c, y->rows), y->cols);
     mb_tape_enter(c, "keep", MB_FWD, -1, cost, mb_tape_clock(c) - since);
 }
 

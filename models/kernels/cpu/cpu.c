@@ -8,7 +8,7 @@
 #include <omp.h>
 #include <stdlib.h>
 
-static mb_err cpu_open(int threads, mb_ctx **out)
+static mb_err cpu_open(mb_precision precision, int threads, mb_ctx **out)
 {
     cpu_ctx *c = mb_zalloc(1, sizeof *c);
 
@@ -66,6 +66,7 @@ const mb_backend mb_cpu = {
     .computes = true,
     .open = cpu_open,
     .close = cpu_close,
+    MB_HOST_SLOTS,
     .embed = cpu_embed,
     .embed_bwd = cpu_embed_bwd,
     .gemm = cpu_gemm,
