@@ -128,6 +128,7 @@ struct mb_ctx { /* first member of each backend's own struct */
     mb_part part;
     int layer;
     bool record, trace, count;
+    bool again; /* the calls under way were made before: recompute.c */
     mb_err err;
 };
 

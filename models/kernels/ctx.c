@@ -254,20 +254,25 @@ mb_real *mb_tape_grad(mb_ctx *c, mb_tensor *t, bool *add)
     return t->grad;
 }
 
-void mb_backward(mb_ctx *c)
+void mb_tape_reverse(mb_ctx *c, size_t floor)
 {
     mb_part part = c->part;
     int layer = c->layer;
 
-    while (c->n_nodes > 0) {
-        mb_node *n = &c->nodes[--c->n_nodes];
+    while (c->n_nodes > floor) {
+        mb_node n = c->nodes[--c->n_nodes]; /* its place is free for calls that are made again */
 
-        if (!n->y->grad)
+        if (!n.y->grad)
             continue; /* nothing that the loss depends on */
-        mb_ctx_at(c, n->part, n->layer);
-        n->back(c, n);
+        mb_ctx_at(c, n.part, n.layer);
+        n.back(c, &n);
     }
     mb_ctx_at(c, part, layer);
+}
+
+void mb_backward(mb_ctx *c)
+{
+    mb_tape_reverse(c, 0);
 }
 
 uint64_t mb_tape_clock(mb_ctx *c)
@@ -284,6 +289,10 @@ uint64_t mb_tape_clock(mb_ctx *c)
 void mb_tape_enter(mb_ctx *c, const char *op, mb_pass_kind pass, int group, mb_cost cost,
                    uint64_t wall_ns)
 {
+    if (c->again) { /* work of the backward that the architecture did not ask for */
+        pass = MB_BWD;
+        cost.model = cost.useful = 0;
+    }
     if (c->count)
         mb_ledger_add(c->ledger, op, c->part, c->layer, pass, group, cost, wall_ns);
 }
@@ -294,6 +303,7 @@ typedef struct mb_late {
     mb_product_cost cost;
     mb_part part;
     int layer;
+    bool again;
 } mb_late;
 
 /* An entry for each weight slice, or one for all; wall time goes to the groups by their rows. */
@@ -328,7 +338,7 @@ void mb_tape_enter_product(mb_ctx *c, mb_product_cost p)
         if (!c->late)
             abort();
     }
-    c->late[c->n_late++] = (mb_late){ .cost = p, .part = c->part, .layer = c->layer };
+    c->late[c->n_late++] = (mb_late){ p, c->part, c->layer, c->again };
 }
 
 void mb_tape_settle(mb_ctx *c)
@@ -337,9 +347,11 @@ void mb_tape_settle(mb_ctx *c)
     int layer = c->layer;
 
     for (size_t i = 0; i < c->n_late; i++) {
+        c->again = c->late[i].again;
         mb_ctx_at(c, c->late[i].part, c->late[i].layer);
         enter_product(c, &c->late[i].cost);
     }
+    c->again = false;
     c->n_late = 0;
     mb_ctx_at(c, part, layer);
 }

@@ -81,6 +81,14 @@ mb_tensor *mb_wrap(mb_ctx *c, const char *name, int64_t rows, int64_t cols, mb_r
 /* Host memory for indices, until mb_ctx_reset(). */
 void *mb_ctx_host(mb_ctx *c, size_t bytes);
 
+/* y = f(x), as f's own calls would compute it, by which only x and y are kept: what lies between is
+   made again by the backward, in the same bits. f is a residual function: its last use of x is
+   mb_combine, and y has the shape of x. ARG is borrowed until mb_backward() has ended; f must do
+   nothing else that counts when it is done twice. The ledger takes the second time as FLOPs
+   executed by the backward, neither model nor useful. */
+typedef mb_tensor *mb_residual(void *arg, mb_tensor *x);
+mb_tensor *mb_recompute(mb_ctx *c, mb_residual *f, void *arg, mb_tensor *x);
+
 /* Runs the recorded calls in reverse. y->grad must be set (all heads but mb_classify, which sets
    its own). Gradients of parameters add to what is there; all others start from nothing. */
 void mb_backward(mb_ctx *c);

@@ -1,5 +1,5 @@
-/* The tape: the calls of a pass, recorded so that they can be run in reverse. For op.c, choose.c
-   and ctx.c only. */
+/* The tape: the calls of a pass, recorded so that they can be run in reverse. For the
+   front alone: op.c, choose.c, recompute.c, ctx.c. */
 #ifndef MB_KERNELS_TAPE_H
 #define MB_KERNELS_TAPE_H
 
@@ -32,6 +32,9 @@ mb_tensor *mb_tape_floats(mb_ctx *c, const char *name, int64_t rows, int64_t col
 
 /* Where t's gradient goes, or NULL when none is wanted. *add: it holds one already. */
 mb_real *mb_tape_grad(mb_ctx *c, mb_tensor *t, bool *add);
+
+/* Runs the recorded calls after the first FLOOR in reverse, and forgets them. */
+void mb_tape_reverse(mb_ctx *c, size_t floor);
 
 /* Enters a cost for the place the ctx is at. SINCE: mb_tape_clock() before the call. */
 void mb_tape_enter(mb_ctx *c, const char *op, mb_pass_kind pass, int group, mb_cost cost,
