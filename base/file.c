@@ -173,17 +173,6 @@ void *mb_zalloc(size_t count, size_t size)
     return p;
 }
 
-void *mb_alloc_large(size_t size)
-{
-    enum { SMALL = 64, LARGE = 2 << 20 };
-    size_t unit = size < LARGE ? SMALL : LARGE, whole = (size + unit - 1) / unit * unit;
-    void *p = aligned_alloc(unit, whole ? whole : unit);
-
-    if (p && unit == LARGE)
-        madvise(p, whole, MADV_HUGEPAGE); /* as good as it can: without, it is only slower */
-    return p;
-}
-
 bool mb_memory_holds(double bytes)
 {
     return bytes <= (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);

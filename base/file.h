@@ -46,11 +46,6 @@ mb_err mb_hash_file(const char *path, char out[MB_HASH_SIZE]);
 void *mb_alloc(size_t size);
 void *mb_zalloc(size_t count, size_t size);
 
-/* SIZE bytes on a cache line, uninitialised, for free(); NULL when memory is gone. What is large
-   comes in large pages where the system has them: with small ones, matrices whose rows lie apart
-   miss the table of pages at every row. */
-void *mb_alloc_large(size_t size);
-
 /* Whether this machine's memory could hold BYTES. To be asked before what is large is allocated:
    the system promises more than it has, and ends the process when it cannot keep that. */
 bool mb_memory_holds(double bytes);

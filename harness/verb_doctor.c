@@ -44,7 +44,7 @@ static void check_backends(mb_table *t)
         char *what = mb_format("backend %s", *name);
         mb_ctx *c;
 
-        if (mb_ctx_open(*name, 0, &c))
+        if (mb_ctx_open(*name, MB_FP32, 0, &c))
             add(t, what, false, mb_format("%s", mb_message()));
         else
             add(t, what, true, mb_format("threads: %d", mb_ctx_threads(c)));

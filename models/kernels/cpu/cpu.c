@@ -8,7 +8,7 @@
 #include <omp.h>
 #include <stdlib.h>
 
-static mb_err cpu_open(int threads, mb_ctx **out)
+static mb_err cpu_open(mb_precision precision, int threads, mb_ctx **out)
 {
     cpu_ctx *c = mb_zalloc(1, sizeof *c);
 
@@ -36,7 +36,7 @@ float *cpu_space(mb_ctx *base, int64_t count)
 
     if (count > c->space_count) {
         free(c->space);
-        c->space = mb_alloc_large((size_t)count * sizeof(float));
+        c->space = mb_host_alloc(base, (size_t)count * sizeof(float));
         if (!c->space)
             abort();
         c->space_count = count;
@@ -67,6 +67,7 @@ const mb_backend mb_cpu = {
     .computes = true,
     .open = cpu_open,
     .close = cpu_close,
+    MB_HOST_SLOTS,
     .weights_changed = cpu_weights_changed,
     .embed = cpu_embed,
     .embed_bwd = cpu_embed_bwd,

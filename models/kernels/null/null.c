@@ -6,7 +6,7 @@
 
 #include <stdlib.h>
 
-static mb_err null_open(int threads, mb_ctx **out)
+static mb_err null_open(mb_precision precision, int threads, mb_ctx **out)
 {
     *out = mb_zalloc(1, sizeof **out);
     (*out)->be = &mb_null;
@@ -125,9 +125,8 @@ static void classify(mb_ctx *c, float *loss, float *dx, float *dw, const float *
 {
 }
 
-static double sum_squares(mb_ctx *c, const float *x, int64_t n)
+static void sum_squares(mb_ctx *c, double *sum, const float *x, int64_t n)
 {
-    return 0;
 }
 
 static void adamw(mb_ctx *c, float *p, float *g, float *m, float *v, int64_t n, const mb_adamw *how)
@@ -137,8 +136,10 @@ static void adamw(mb_ctx *c, float *p, float *g, float *m, float *v, int64_t n, 
 const mb_backend mb_null = {
     .name = "null",
     .computes = false,
+    .bf16 = true,
     .open = null_open,
     .close = null_close,
+    MB_HOST_SLOTS,
     .weights_changed = weights_changed,
     .embed = embed,
     .embed_bwd = embed_bwd,
