@@ -1,6 +1,6 @@
 /* The fast CPU backend: its table, opening and closing, workspace. fp32; matrix products on the
-   micro-kernels of tile.h, everything else in C for OpenMP and the compiler's vectoriser. The kernels are
-   in the other files of this folder. */
+   micro-kernels of tile.h, everything else in C for OpenMP and the compiler's vectoriser. The
+   kernels are in the other files of this folder. */
 #include "models/kernels/cpu/cpu.h"
 
 #include "base/file.h"

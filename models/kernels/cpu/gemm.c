@@ -188,32 +188,13 @@ typedef struct outer { /* dw (N, K) += dy (rows, N)^T x (rows, K) */
     float *panels, *strips; /* workspace: x and a block of dy, packed */
 } outer;
 
-/* A strip of dy, DEPTH rows; its rows are written as whole vectors, the last one beyond it. */
-enum { STRIP_ROOM = DEPTH * TILE_ROWS + 16 };
-
-/* Rows s .. s+depth-1 of columns begin .. end-1 of dy, as strips (depth, TILE_ROWS). */
-static void pack_strips(const outer *o, int64_t s, int64_t depth, int64_t begin, int64_t end)
-{
-    enum { WHOLE = 8 }; /* a vector: one move, where six elements are three */
-
-    for (int64_t i = 0; i < depth; i++) {
-        const float *from = o->dy + (s + i) * o->n;
-        float *to = o->strips + i * TILE_ROWS;
-        int64_t j = begin;
-
-        for (; j < end && j + WHOLE <= o->n; j += TILE_ROWS, to += STRIP_ROOM)
-            memcpy(to, from + j, WHOLE * sizeof *to);
-        for (; j < end; j += TILE_ROWS, to += STRIP_ROOM) {
-            memset(to, 0, TILE_ROWS * sizeof *to);
-            memcpy(to, from + j, (size_t)smaller(o->n - j, TILE_ROWS) * sizeof *to);
-        }
-    }
-}
+enum { STRIP_ROOM = DEPTH * TILE_ROWS + 16 }; /* packing writes a little beyond */
 
 /* Adds rows s .. s+depth-1 to rows begin .. end-1 of dw. */
 static void add_block(const outer *o, int64_t s, int64_t depth, int64_t begin, int64_t end)
 {
-    pack_strips(o, s, depth, begin, end);
+    pack_strips(o->strips, o->dy + s * o->n + begin, depth, o->n, o->n - begin,
+                strips_in(end - begin), STRIP_ROOM);
     for (int64_t j = 0; j < o->k; j += TILE_COLS)
         for (int64_t i = begin; i < end; i += TILE_ROWS)
             tile_columns_at(o->dw + i * o->k + j, o->k,
