@@ -66,14 +66,14 @@ static void copy_rows(float *to, const float *a, int64_t lda, int64_t n, int64_t
     memset(to + n * depth, 0, (size_t)((strips_in(n) * TILE_ROWS - n) * depth) * sizeof *to);
 }
 
-/* Asks the second-level cache for part I of N of a panel: the next one, while strips pass this one.
-   Weights come from the third level or from memory, and too late if only asked for when used. */
-static inline void prefetch_part(const float *panel, int64_t depth, int64_t i, int64_t n)
-{
-    int64_t end = depth * (i + 1) / n;
+enum { LINE = 16 }; /* floats of a cache line */
 
-    for (int64_t k = depth * i / n; k < end; k++)
-        __builtin_prefetch(panel + k * TILE_COLS, 0, 2);
+/* Asks the second-level cache for lines begin .. end-1 of a panel: the next one, while strips pass
+   this one. Weights come from the third level or from memory, too late if asked for when used. */
+static inline void ask_for(const float *panel, int64_t begin, int64_t end)
+{
+    for (int64_t i = begin; i < end; i++)
+        __builtin_prefetch(panel + i * LINE, 0, 2);
 }
 
 /* Rows begin .. end-1, at most a block, of group g. */
@@ -85,6 +85,7 @@ static void multiply_block(const product *p, const share *s, const range *g, int
     for (int64_t k = 0; k < p->k; k += part) {
         int64_t depth = smaller(p->k - k, part), lda = p->k;
         const float *a = p->a + begin * lda + k;
+        int64_t all = depth * TILE_COLS / LINE, lines = (all + strips - 1) / strips;
         const float *panels = p->panels + g->slice * p->slice + k * TILE_COLS;
 
         if ((end - begin) % TILE_ROWS) {
@@ -99,7 +100,7 @@ static void multiply_block(const product *p, const share *s, const range *g, int
             for (int64_t i = 0; i < strips; i++) {
                 int64_t row = begin + i * TILE_ROWS;
 
-                prefetch_part(next, depth, i, strips);
+                ask_for(next, i * lines, smaller((i + 1) * lines, all));
                 tile_rows_at(p->c + row * p->n + j, p->n, a + i * TILE_ROWS * lda, lda, panel,
                              depth, p->add || k > 0, end - row, p->n - j);
             }
