@@ -33,7 +33,7 @@ static mb_err measure_ceilings(profile *p)
 
     p->fma = p->product = NAN;
     MB_TRY(mb_ceiling_triad(threads, TRIAD_BYTES, &p->triad));
-    if (strcmp(b->precision, "fp32"))
+    if (b->precision != MB_FP32)
         return MB_OK;
     MB_TRY(mb_ceiling_fma(threads, &p->fma));
     return strcmp(b->backend, "null")

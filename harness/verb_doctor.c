@@ -29,12 +29,12 @@ static void add(mb_table *t, const char *what, bool works, char *detail)
 
 static void check_machine(mb_table *t)
 {
-    char device[128], blas[128];
+    char device[128], products[128];
 
     mb_facts_device(device, sizeof device);
     add(t, "processor", true, mb_format("%s", device));
-    mb_blas_about(blas, sizeof blas);
-    add(t, "matrix products", true, mb_format("%s", blas));
+    mb_products_about(products, sizeof products);
+    add(t, "matrix products", true, mb_format("%s", products));
 }
 
 static void check_backends(mb_table *t)
@@ -45,7 +45,7 @@ static void check_backends(mb_table *t)
         char *what = mb_format("backend %s", *name);
         mb_ctx *c;
 
-        if (mb_ctx_open(*name, 0, &c))
+        if (mb_ctx_open(*name, MB_FP32, 0, &c))
             add(t, what, false, mb_format("%s", mb_message()));
         else
             add(t, what, true, mb_format("threads: %d", mb_ctx_threads(c)));

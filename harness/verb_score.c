@@ -140,7 +140,7 @@ static mb_err open_model(const score_options *o, scoring *s)
     config.len = s->len;
     if (!strcmp(o->backend, "null"))
         return mb_fail(MB_EINVAL, "backend 'null' computes nothing, expected cpu or ref");
-    MB_TRY(mb_ctx_open(o->backend, 0, &s->ctx));
+    MB_TRY(mb_ctx_open(o->backend, MB_FP32, 0, &s->ctx));
     MB_TRY(mb_model_open(s->ctx, d->settings->arch[0].arch, &config, 0, &s->model));
     return mb_checkpoint_load(o->checkpoint, s->model);
 }

@@ -34,6 +34,7 @@ const mb_arch *mb_arch_find(const char *name); /* NULL: no such row */
 enum mb_norm_place { MB_POST, MB_PRE };       /* x + norm(f(x)) [MoT eq. 1]; x + f(norm(x)) */
 enum mb_gate_place { MB_OUTSIDE, MB_INSIDE }; /* x + p norm(E(x)); x + norm(p E(x)); post only */
 enum mb_slices { MB_INDEPENDENT, MB_COPIES }; /* how slices of one part are drawn */
+enum mb_recomputed { MB_RECOMPUTE_NONE, MB_RECOMPUTE_LAYER }; /* what a backward makes again */
 enum mb_groups { MB_GROUP_BATCH, MB_GROUP_SEQUENCE }; /* which rows share an expert's capacity */
 
 typedef struct mb_model_config {
@@ -45,6 +46,7 @@ typedef struct mb_model_config {
     enum mb_norm_place norm;
     enum mb_gate_place gate;
     enum mb_slices slices;
+    enum mb_recomputed recompute;
     bool qk_norm;
     float norm_eps, rope_base;
     float z_loss; /* weight of lse^2 of the logits [Chameleon 2.3] */

@@ -14,7 +14,7 @@
 
 static char folder[64];
 static mb_work work;
-static const mb_bench bench = { .backend = "ref", .precision = "fp32", .threads = 1 };
+static const mb_bench bench = { .backend = "ref", .precision = MB_FP32, .threads = 1 };
 
 static void remove_folder(void)
 {
@@ -326,7 +326,7 @@ Test(jobs, metadata_rebuilds_the_model_and_what_its_ids_mean)
     cr_assert(eq(str, (char *)value_of(metadata, "run.seed"), "7"));
     config = mb_settings_model(work.settings, jobs[1].arch, mb_data_vocab(work.data),
                                mb_data_modalities(work.data));
-    cr_assert(eq(int, mb_ctx_open("ref", 1, &c), MB_OK));
+    cr_assert(eq(int, mb_ctx_open("ref", MB_FP32, 1, &c), MB_OK));
     cr_assert(eq(int, mb_model_open(c, jobs[1].arch->arch, &config, 7, &m), MB_OK));
     cr_assert(eq(int, mb_checkpoint_save(path, m, (const char *const *)metadata), MB_OK));
     mb_model_close(m);

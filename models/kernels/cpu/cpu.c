@@ -1,5 +1,5 @@
-/* The fast CPU backend: its table, opening and closing, workspace. fp32; matrix products through
-   blas.c and tile.h, everything else in C for OpenMP and the compiler's vectoriser. The kernels are
+/* The fast CPU backend: its table, opening and closing, workspace. fp32; matrix products on the
+   micro-kernels of tile.h, everything else in C for OpenMP and the compiler's vectoriser. The kernels are
    in the other files of this folder. */
 #include "models/kernels/cpu/cpu.h"
 
@@ -8,7 +8,7 @@
 #include <omp.h>
 #include <stdlib.h>
 
-static mb_err cpu_open(int threads, mb_ctx **out)
+static mb_err cpu_open(mb_precision precision, int threads, mb_ctx **out)
 {
     cpu_ctx *c = mb_zalloc(1, sizeof *c);
 
@@ -25,6 +25,7 @@ static void cpu_close(mb_ctx *base)
     if (!c)
         return;
     rotations_free(&c->rotations);
+    weights_free(c);
     free(c->space_memory);
     free(c);
 }
@@ -66,6 +67,8 @@ const mb_backend mb_cpu = {
     .computes = true,
     .open = cpu_open,
     .close = cpu_close,
+    MB_HOST_SLOTS,
+    .weights_changed = cpu_weights_changed,
     .embed = cpu_embed,
     .embed_bwd = cpu_embed_bwd,
     .gemm = cpu_gemm,
