@@ -28,12 +28,12 @@ static void add(mb_table *t, const char *what, bool works, char *detail)
 
 static void check_machine(mb_table *t)
 {
-    char device[128], blas[128];
+    char device[128], products[128];
 
     mb_facts_device(device, sizeof device);
     add(t, "processor", true, mb_format("%s", device));
-    mb_blas_about(blas, sizeof blas);
-    add(t, "matrix products", true, mb_format("%s", blas));
+    mb_products_about(products, sizeof products);
+    add(t, "matrix products", true, mb_format("%s", products));
 }
 
 static void check_backends(mb_table *t)

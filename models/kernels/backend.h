@@ -22,6 +22,7 @@ typedef struct mb_backend {
                       learned routes have room for their capacity */
     mb_err (*open)(mb_precision precision, int threads, mb_ctx **out);
     void (*close)(mb_ctx *);
+    void (*weights_changed)(mb_ctx *); /* forget what was derived from parameters */
 
     /* Memory for kernels, as in op.h: alloc does not clear and fails with NULL and a message. */
     void *(*alloc)(mb_ctx *, size_t bytes);

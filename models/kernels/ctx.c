@@ -87,6 +87,11 @@ int mb_ctx_threads(const mb_ctx *c)
     return c->threads;
 }
 
+void mb_ctx_weights_changed(mb_ctx *c)
+{
+    c->be->weights_changed(c);
+}
+
 mb_err mb_ctx_reserve(mb_ctx *c, size_t bytes)
 {
     assert(c->data.used == 0);

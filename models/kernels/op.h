@@ -40,9 +40,13 @@ int mb_ctx_threads(const mb_ctx *c);
 const char *const *mb_backends(void);
 extern const char *const mb_precision_name[]; /* "fp32", "bf16", NULL */
 mb_err mb_precision_find(const char *name, mb_precision *out);
-/* The library behind the matrix products of "cpu", and the instruction set it uses on this machine:
-   "oneDNN 2.6.3, avx2". */
-void mb_blas_about(char *text, size_t size);
+/* What makes the matrix products of "cpu", and with which instructions: "own tiles of 6 x 16,
+ * avx2". */
+void mb_products_about(char *text, size_t size);
+
+/* To be called when the values of parameters (tensors marked so) have changed, by the optimiser
+   too, or their memory goes to others: a backend may keep copies of them in layouts of its own. */
+void mb_ctx_weights_changed(mb_ctx *c);
 
 /* Makes sure that BYTES of scratch are there, so that nothing allocates later. */
 mb_err mb_ctx_reserve(mb_ctx *c, size_t bytes);

@@ -1,5 +1,5 @@
-/* The fast CPU backend: its table, opening and closing, workspace. fp32; matrix products through
-   blas.c and tile.h, everything else in C for OpenMP and the compiler's vectoriser. The kernels are
+/* The fast CPU backend: its table, opening and closing, workspace. fp32; matrix products on the
+   micro-kernels of tile.h, everything else in C for OpenMP and the compiler's vectoriser. The kernels are
    in the other files of this folder. */
 #include "models/kernels/cpu/cpu.h"
 
@@ -25,6 +25,7 @@ static void cpu_close(mb_ctx *base)
     if (!c)
         return;
     rotations_free(&c->rotations);
+    weights_free(c);
     free(c->space_memory);
     free(c);
 }
@@ -67,6 +68,7 @@ const mb_backend mb_cpu = {
     .open = cpu_open,
     .close = cpu_close,
     MB_HOST_SLOTS,
+    .weights_changed = cpu_weights_changed,
     .embed = cpu_embed,
     .embed_bwd = cpu_embed_bwd,
     .gemm = cpu_gemm,
