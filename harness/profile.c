@@ -24,20 +24,19 @@ typedef struct profile {
 
 /* ---- measuring ------------------------------------------------------------------------------ */
 
-/* In the same turn as the steps: what a machine gives changes with what else it does. The peaks are
-   those of fp32; a backend that computes nothing has no product. */
+/* In the same turn as the steps: what a machine gives changes with what else it does. The peak of
+   multiply-adds is that of fp32, in which the processor's backends also compute with bf16 operands;
+   a backend that computes nothing has no product. */
 static mb_err measure_ceilings(profile *p)
 {
     const mb_bench *b = p->run.bench;
     int threads = mb_ctx_threads(p->run.ctx);
 
-    p->fma = p->product = NAN;
+    p->product = NAN;
     MB_TRY(mb_ceiling_triad(threads, TRIAD_BYTES, &p->triad));
-    if (b->precision != MB_FP32)
-        return MB_OK;
     MB_TRY(mb_ceiling_fma(threads, &p->fma));
     return strcmp(b->backend, "null")
-               ? mb_ceiling_product(b->backend, threads, PRODUCT_WIDTH, &p->product)
+               ? mb_ceiling_product(b->backend, b->precision, threads, PRODUCT_WIDTH, &p->product)
                : MB_OK;
 }
 
