@@ -176,7 +176,8 @@ static float *ones(mb_ctx *c, int64_t n)
     return x;
 }
 
-mb_err mb_ceiling_product(const char *backend, int threads, int width, double *flops_per_s)
+mb_err mb_ceiling_product(const char *backend, mb_precision precision, int threads, int width,
+                          double *flops_per_s)
 {
     const double flops = 2.0 * width * width * width;
     float *x, element = 0;
@@ -187,7 +188,7 @@ mb_err mb_ceiling_product(const char *backend, int threads, int width, double *f
     mb_err err;
 
     *flops_per_s = 0;
-    MB_TRY(mb_ctx_open(backend, MB_FP32, threads, &c));
+    MB_TRY(mb_ctx_open(backend, precision, threads, &c));
     x = ones(c, (int64_t)width * width);
     err = x ? MB_OK : MB_ENOMEM;
     for (round = 0; !err && (round < MIN_ROUNDS || mb_wall_ns() - began < BUDGET_NS); round++) {

@@ -104,6 +104,16 @@ size_t mb_ctx_peak(const mb_ctx *c)
     return c->data.peak;
 }
 
+size_t mb_ctx_held(const mb_ctx *c)
+{
+    return c->data.peak + c->host.peak + c->own;
+}
+
+mb_keeping mb_ctx_keeping(const mb_ctx *c)
+{
+    return (mb_keeping){ (int)mb_size(c->stored), c->be->copies, c->be->head_rows, c->padded };
+}
+
 void mb_ctx_reset(mb_ctx *c)
 {
     mb_arena_reset(&c->data);

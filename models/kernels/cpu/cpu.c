@@ -30,6 +30,11 @@ static void cpu_close(mb_ctx *base)
     free(c);
 }
 
+void cpu_note_own(cpu_ctx *c)
+{
+    c->base.own = (size_t)c->space_count * sizeof(float) + c->weights.peak;
+}
+
 float *cpu_space(mb_ctx *base, int64_t count)
 {
     cpu_ctx *c = (cpu_ctx *)base;
@@ -40,6 +45,7 @@ float *cpu_space(mb_ctx *base, int64_t count)
         if (!c->space)
             abort();
         c->space_count = count;
+        cpu_note_own(c);
     }
     return c->space;
 }
@@ -65,6 +71,8 @@ void add_partials(float *total, const float *partial, int64_t blocks, int64_t st
 const mb_backend mb_cpu = {
     .name = "cpu",
     .computes = true,
+    .copies = 2 * sizeof(float), /* weights.c, and classify.c: both layouts */
+    .head_rows = 96,             /* classify.c */
     .open = cpu_open,
     .close = cpu_close,
     MB_HOST_SLOTS,

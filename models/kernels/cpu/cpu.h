@@ -30,6 +30,9 @@ typedef struct cpu_ctx {
    steady training step allocates nothing. */
 float *cpu_space(mb_ctx *c, int64_t count);
 
+/* To be called when workspace or packed weights have grown: mb_ctx_held() tells them. */
+void cpu_note_own(cpu_ctx *c);
+
 /* COUNT rounded up so that what follows in a workspace starts on a cache line. */
 static inline int64_t aligned(int64_t count)
 {
