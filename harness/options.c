@@ -88,7 +88,7 @@ static const struct argp_option asked_options[] = {
     { "set", 'S', "section.key=value", 0,
       "Set a setting of every workload (motbench list settings)", 0 },
     { "backend", BACKEND, "NAME", 0, "cpu (default), ref or null", 0 },
-    { "precision", PRECISION, "NAME", 0, "fp32", 0 },
+    { "precision", PRECISION, "NAME", 0, "fp32 (default) or bf16", 0 },
     { "threads", THREADS, "N", 0,
       "Threads that each job computes with, which decide its last bits (default: the cores, shared "
       "out among the jobs side by side)",
@@ -102,7 +102,7 @@ static error_t parse_asked(int key, char *arg, struct argp_state *state)
 
     switch (key) {
     case ARGP_KEY_INIT:
-        *a = (mb_asked){ .backend = "cpu", .precision = "fp32" };
+        *a = (mb_asked){ .backend = "cpu", .precision = MB_FP32 };
         break;
     case 'a':
         a->archs = arg;
@@ -117,8 +117,8 @@ static error_t parse_asked(int key, char *arg, struct argp_state *state)
         a->backend = mb_parse_backend(state, arg);
         break;
     case PRECISION:
-        if (strcmp(arg, a->precision))
-            argp_error(state, "--precision %s: expected %s", arg, a->precision);
+        if (mb_precision_find(arg, &a->precision))
+            argp_error(state, "%s", mb_message());
         break;
     case THREADS:
         a->threads = mb_parse_count(state, "--threads", arg, 1024);

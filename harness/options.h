@@ -4,6 +4,7 @@
 #define MB_HARNESS_OPTIONS_H
 
 #include "harness/table.h"
+#include "models/kernels/op.h"
 
 #include <argp.h>
 
@@ -17,7 +18,8 @@ typedef struct mb_asked {           /* how a workload is to be run */
     const char *archs, *seeds;      /* lists; NULL: as the workload says */
     const char *sets[MB_ASKED_MAX]; /* "section.key=value" */
     int n_sets;
-    const char *backend, *precision;
+    const char *backend;
+    mb_precision precision;
     int threads; /* 0: the machine's own choice */
 } mb_asked;
 

@@ -13,7 +13,7 @@ refuses 64 'unrecognized option' "$m" run x.ini --fly
 refuses 64 '2/1: expected I/N' "$m" run x.ini --shard 2/1
 refuses 64 '1/2x: expected I/N' "$m" run x.ini --shard 1/2x
 refuses 64 'threads 0: expected' "$m" run x.ini --threads 0
-refuses 64 'bf16: expected fp32' "$m" run x.ini --precision bf16
+refuses 64 "'fp8': expected fp32 or bf16" "$m" run x.ini --precision fp8
 refuses 64 'xml: expected human' "$m" list archs --format xml
 refuses 64 "'things': expected one of" "$m" list things
 refuses 64 'expected list, prepare' "$m" data
