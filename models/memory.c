@@ -19,23 +19,34 @@ static int64_t routed_rows(const mb_model *m, bool padded)
     return padded || experts_choose || room < t * k ? room : t * k;
 }
 
-/* Elements that one layer makes, with their gradients, in its forward and backward. */
+/* Elements that one layer makes in its forward. */
 static int64_t layer_elements(const mb_model *m, int64_t s)
 {
     const mb_model_config *g = &m->config;
-    int64_t t = g->batch * g->len, d = g->width, f = g->ffn_width, e = g->experts;
-    int64_t n = 18 * t * d + t * g->heads + s * (2 * d + 6 * f);
+    int64_t t = g->batch * g->len, d = g->width;
+    int64_t n = 10 * t * d + t * g->heads + s * (d + 3 * g->ffn_width);
 
     if (g->norm == MB_PRE)
-        n += 4 * t * d;
+        n += 2 * t * d;
     if (m->arch->ffn == MB_BY_ROUTER) {
-        n += 2 * s * d + 2 * t * e;
+        n += s * d + t * g->experts;
         if (g->jitter > 0)
-            n += 2 * t * d;
+            n += t * d;
         if (g->gate == MB_INSIDE)
-            n += 2 * t * d;
+            n += t * d;
     }
     return n;
+}
+
+/* Gradients of activations: one layer's serve the next. Of T rows: three of width D, among them the
+   residual's, and two of 3 D. */
+static int64_t gradient_elements(const mb_model *m, int64_t s)
+{
+    const mb_model_config *g = &m->config;
+    int64_t t = g->batch * g->len, d = g->width;
+    int64_t n = 9 * t * d + 3 * s * g->ffn_width;
+
+    return m->arch->ffn == MB_BY_ROUTER ? n + s * d + t * g->experts : n;
 }
 
 static int64_t activation_elements(const mb_model *m, int64_t s)
@@ -43,7 +54,7 @@ static int64_t activation_elements(const mb_model *m, int64_t s)
     const mb_model_config *g = &m->config;
     int64_t td = g->batch * g->len * g->width, layer = layer_elements(m, s);
 
-    return 4 * td +
+    return 2 * td + gradient_elements(m, s) +
            (g->recompute == MB_RECOMPUTE_LAYER ? g->layers * td + layer : g->layers * layer);
 }
 
