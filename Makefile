@@ -20,7 +20,7 @@ comma  := ,
 OWN    := -std=c11 -I. -I$B -D_GNU_SOURCE -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes \
           -Wmissing-prototypes -Wno-unused-parameter -fopenmp -fno-math-errno -fno-trapping-math \
           $(if $(SAN),-fsanitize=address$(comma)undefined -fno-sanitize-recover=all) -MMD -MP \
-          $(if $(CUDNN)$(CUPTI),-isystem $(CUDA_HOME)/include)
+          $(if $(CUDNN)$(CUPTI),-isystem profiles/c -isystem $(CUDA_HOME)/include)
 LDLIBS := -lsqlite3 -linih -ljansson -lcsv -lmd -lhwloc -lz -lm $(if $(PAPI1),-lpapi -lsde)
 
 # As harness/main.c does for itself: tests share the machine with other work.
@@ -38,13 +38,16 @@ FOLDERS := base models models/kernels models/kernels/ref models/kernels/cpu mode
            models/kernels/cuda \
            workloads profiles results harness
 UNUSED  := harness/main.c profiles/$(if $(PAPI1),no_papi.c,papi.c) \
+           profiles/$(if $(CUPTI),no_cupti,cupti).c $(if $(CUPTI),,profiles/cupti_sets.c) \
            $(patsubst %,models/kernels/cuda/%.c,$(if $(CUDNN),no_cudnn,cudnn cudnn_graph))
 SOURCES := $(filter-out $(UNUSED),$(foreach d,$(FOLDERS),$(wildcard $d/*.c)))
-TESTS   := $(wildcard tests/*.c)
+TESTS   := $(filter-out $(if $(CUPTI),,tests/test_metrics.c),$(wildcard tests/*.c))
+# Stand-ins for libraries of a GPU, each called what it stands for.
+FAKES   := $(if $(CUPTI),$(addprefix $B/tests/fake/,libcuda.so.1 libnvidia-ml.so.1 libcupti.so.13))
 # Programs of the benchmark: a worker, the driver, a maker of large databases.
 BENCH   := step driver synthetic
 BENCH_C := $(wildcard bench/*.c)
-ALL_C   := $(SOURCES) harness/main.c $(TESTS) $(BENCH_C)
+ALL_C   := $(SOURCES) harness/main.c $(TESTS) $(wildcard tests/fake/*.c) $(BENCH_C)
 ALL_H   := $(foreach d,$(FOLDERS) tests bench,$(wildcard $d/*.h))
 TEXTS   := $(wildcard results/*.sql plots/*.sql plots/*.gp profiles/*.sql profiles/*.ini bench/*.sql)
 obj      = $(patsubst %.c,$B/%.o,$1)
@@ -57,9 +60,15 @@ $B/motbench: $(call obj,harness/main.c) $B/libmotbench.a
 $B/libmotbench.a: $(call obj,$(SOURCES))
 	@rm -f $@
 	$(AR) rcs $@ $^
-$B/tests/all: $(call obj,$(TESTS)) $B/libmotbench.a | test-deps
+$B/tests/all: $(call obj,$(TESTS)) $B/libmotbench.a | test-deps $(FAKES)
 	$(CC) $(OWN) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcriterion $(LDLIBS)
 $(call obj,$(TESTS)): | test-deps
+$B/tests/fake/libcuda.so.1: tests/fake/libcuda.c
+$B/tests/fake/libnvidia-ml.so.1: tests/fake/libnvidia-ml.c
+$B/tests/fake/libcupti.so.13: tests/fake/libcupti.c profiles/cupti.h
+$(FAKES):
+	@mkdir -p $(@D)
+	$(CC) $(filter-out -MMD -MP -fsanitize%,$(OWN)) -Wno-missing-prototypes -fPIC -shared -Wl,-soname,$(@F) -o $@ $<
 $(BENCH:%=$B/bench/%): %: %.o $(call obj,$(filter-out $(BENCH:%=bench/%.c),$(BENCH_C))) $B/libmotbench.a
 	$(CC) $(OWN) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 # The peak is that of fused multiply-adds, which -std=c11 keeps the compiler from making.

@@ -94,6 +94,7 @@ mb_err mb_run_open(mb_run *r)
         work->settings, r->job->arch, mb_data_vocab(work->data), mb_data_modalities(work->data));
 
     MB_TRY(mb_ctx_open(r->bench->backend, r->bench->precision, r->bench->threads_asked, &r->ctx));
+    (void)mb_nvml_open(&r->nvml); /* no GPU, or none in use: nothing to watch */
     return mb_model_open(r->ctx, r->job->arch->arch, &config, (uint64_t)r->job->seed, &r->model);
 }
 
@@ -248,6 +249,7 @@ void mb_run_close(mb_run *r)
     mb_model_close(r->model);
     mb_ctx_close(r->ctx);
     mb_clock_close(&r->clock);
+    mb_nvml_close(r->nvml);
     mb_samples_close(&r->samples);
     mb_ops_close(&r->ops);
     mb_saved_close(&r->saved);

@@ -7,6 +7,7 @@
 #include "models/kernels/op.h"
 #include "profiles/clock.h"
 #include "profiles/counter.h"
+#include "profiles/gpu.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -55,6 +56,11 @@ static void check_backends(mb_table *t)
         }
 }
 
+static void add_gpu(void *user, const char *what, bool works, const char *detail)
+{
+    add(user, what, works, mb_format("%s", detail));
+}
+
 /* The smallest and the largest of some steps of the clock, which no measurement can resolve. */
 static void check_clock(mb_table *t)
 {
@@ -87,7 +93,9 @@ static void check_counters(mb_table *t)
                                        { "papi", "perf::TASK-CLOCK", "ns" },
                                        { "papi", "PAPI_TOT_INS", "instructions" },
                                        { "papi", "PAPI_FP_OPS", "FLOP" },
-                                       { "sde", "flops_model", "FLOP" } };
+                                       { "sde", "flops_model", "FLOP" },
+                                       { "cupti", "dram__bytes_read.sum", "B" },
+                                       { "nvml", "energy", "J" } };
     enum { EVENTS = sizeof events / sizeof *events };
     mb_ledger *ledger = mb_ledger_new();
     mb_tally nothing = { .ledger = ledger };
@@ -207,6 +215,7 @@ mb_err mb_command_doctor(int argc, char **argv)
     t = mb_table_new(columns, sizeof columns / sizeof *columns);
     check_machine(t);
     check_backends(t);
+    mb_gpu_check(add_gpu, t);
     check_clock(t);
     check_counters(t);
     check_data(t);

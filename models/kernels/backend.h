@@ -125,6 +125,8 @@ struct mb_ctx { /* first member of each backend's own struct */
     mb_ledger *ledger;
     struct mb_node *nodes;
     size_t n_nodes, max_nodes;
+    struct mb_lent *lent; /* memory of gradients */
+    size_t n_lent, max_lent;
     struct mb_late *late; /* costs that the next sync will know */
     size_t n_late, max_late;
     mb_part part;

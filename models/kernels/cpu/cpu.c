@@ -26,7 +26,7 @@ static void cpu_close(mb_ctx *base)
         return;
     rotations_free(&c->rotations);
     weights_free(c);
-    free(c->space_memory);
+    free(c->space);
     free(c);
 }
 
@@ -37,13 +37,13 @@ void cpu_note_own(cpu_ctx *c)
 
 float *cpu_space(mb_ctx *base, int64_t count)
 {
-    enum { LINE = 64 };
     cpu_ctx *c = (cpu_ctx *)base;
 
     if (count > c->space_count) {
-        free(c->space_memory);
-        c->space_memory = mb_alloc((size_t)count * sizeof(float) + LINE);
-        c->space = (float *)(((uintptr_t)c->space_memory + LINE - 1) / LINE * LINE);
+        free(c->space);
+        c->space = mb_host_alloc(base, (size_t)count * sizeof(float));
+        if (!c->space)
+            abort();
         c->space_count = count;
         cpu_note_own(c);
     }

@@ -19,7 +19,6 @@ typedef struct cpu_ctx {
     mb_ctx base;
     float *space; /* see cpu_space() */
     int64_t space_count;
-    void *space_memory;
     rotations rotations;
     mb_arena weights; /* see packed_weights() */
     struct panels_copy *copies;
