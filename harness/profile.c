@@ -43,8 +43,9 @@ static double datasheet(const char *device, mb_precision precision)
     return NAN;
 }
 
-/* In the same turn as the steps: what a machine gives changes with what else it does. The peaks of
-   the processor are those of fp32; a backend that computes nothing has no product. */
+/* In the same turn as the steps: what a machine gives changes with what else it does. The peak of
+   multiply-adds is that of fp32, in which the processor's backends also compute with bf16 operands;
+   a backend that computes nothing has no product. */
 static mb_err measure_ceilings(profile *p)
 {
     const mb_bench *b = p->run.bench;
@@ -53,14 +54,14 @@ static mb_err measure_ceilings(profile *p)
 
     p->fma = p->product = p->triad = NAN;
     p->datasheet = gpu ? datasheet(b->device, b->precision) : NAN;
-    if (!gpu)
+    if (!gpu) {
         MB_TRY(mb_ceiling_triad(threads, TRIAD_BYTES, &p->triad));
-    if (!gpu && b->precision == MB_FP32)
         MB_TRY(mb_ceiling_fma(threads, &p->fma));
-    if (!strcmp(b->backend, "null") || (!gpu && b->precision != MB_FP32))
-        return MB_OK;
-    return mb_ceiling_product(b->backend, b->precision, threads, gpu ? GPU_WIDTH : PRODUCT_WIDTH,
-                              &p->product);
+    }
+    return strcmp(b->backend, "null")
+               ? mb_ceiling_product(b->backend, b->precision, threads,
+                                    gpu ? GPU_WIDTH : PRODUCT_WIDTH, &p->product)
+               : MB_OK;
 }
 
 static mb_err warm_up(profile *p)

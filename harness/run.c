@@ -177,7 +177,7 @@ static mb_err record_ops(mb_run *r)
 
 static mb_err finish(mb_run *r)
 {
-    char **metadata = mb_metadata_new(r->job, r->uuid, NULL);
+    char **metadata = mb_metadata_new(r->job, r->bench->precision, r->uuid, NULL);
     int64_t start = mb_wall_ns();
     mb_err err = mb_checkpoint_save(r->saved.weights, r->model, (const char *const *)metadata);
 

@@ -225,7 +225,7 @@ mb_err mb_train_save(mb_run *r)
     mb_ledger_clear(ledger);
     r->counted = (mb_cost){ 0 };
     ops = mb_ops_text(&r->ops);
-    metadata = mb_metadata_new(r->job, r->uuid, ops);
+    metadata = mb_metadata_new(r->job, r->bench->precision, r->uuid, ops);
     err =
         mb_checkpoint_save_state(r->saved.state, r->model, r->step, (const char *const *)metadata);
     mb_metadata_free(metadata);

@@ -40,18 +40,20 @@ static void check_machine(mb_table *t)
 static void check_backends(mb_table *t)
 {
     const char *const *name;
+    int p;
 
-    for (name = mb_backends(); *name; name++) {
-        char *what = mb_format("backend %s", *name);
-        mb_ctx *c;
+    for (name = mb_backends(); *name; name++)
+        for (p = MB_FP32; mb_precision_name[p]; p++) {
+            char *what = mb_format("backend %s, %s", *name, mb_precision_name[p]);
+            mb_ctx *c;
 
-        if (mb_ctx_open(*name, MB_FP32, 0, &c))
-            add(t, what, false, mb_format("%s", mb_message()));
-        else
-            add(t, what, true, mb_format("threads: %d", mb_ctx_threads(c)));
-        mb_ctx_close(c);
-        free(what);
-    }
+            if (mb_ctx_open(*name, (mb_precision)p, 0, &c))
+                add(t, what, false, mb_format("%s", mb_message()));
+            else
+                add(t, what, true, mb_format("threads: %d", mb_ctx_threads(c)));
+            mb_ctx_close(c);
+            free(what);
+        }
 }
 
 static void add_gpu(void *user, const char *what, bool works, const char *detail)

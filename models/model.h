@@ -94,6 +94,23 @@ uint64_t mb_model_params_total(const mb_model *m);
 /* Parameters that one token meets, the largest over modalities (embedding and head included). */
 uint64_t mb_model_params_active(const mb_model *m);
 
+/* ---- memory --------------------------------------------------------------------------------- */
+
+/* Bytes at the peak of a training step on batches of the configuration's size, by the formulas of
+   models/README.md. */
+typedef struct mb_memory {
+    uint64_t weights, gradients, moments;
+    uint64_t copies;      /* of matrices, as products want them */
+    uint64_t activations; /* and their gradients */
+    uint64_t routes;      /* indices and scores */
+    uint64_t head;        /* logits under way, and each further thread's gradient of the head */
+} mb_memory;
+
+mb_memory mb_model_memory(const mb_model *m);
+uint64_t mb_memory_total(const mb_memory *b);
+/* Bytes that the model and its ctx really held at most so far. */
+uint64_t mb_model_held(const mb_model *m);
+
 typedef struct mb_losses {
     double sum[MB_MODALITIES]; /* of -log p in nats, by the target's modality */
     int64_t n[MB_MODALITIES];

@@ -69,6 +69,7 @@ void mb_ctx_close(mb_ctx *c)
     mb_ledger_free(c->ledger);
     free(c->nodes);
     free(c->late);
+    free(c->lent);
     c->be->close(c);
 }
 
@@ -103,11 +104,22 @@ size_t mb_ctx_peak(const mb_ctx *c)
     return c->data.peak;
 }
 
+size_t mb_ctx_held(const mb_ctx *c)
+{
+    return c->data.peak + c->host.peak + c->own;
+}
+
+mb_keeping mb_ctx_keeping(const mb_ctx *c)
+{
+    return (mb_keeping){ (int)mb_size(c->stored), c->be->copies, c->be->head_rows, c->padded };
+}
+
 void mb_ctx_reset(mb_ctx *c)
 {
     mb_arena_reset(&c->data);
     mb_arena_reset(&c->host);
     c->n_nodes = 0;
+    c->n_lent = 0;
     c->be->reset(c);
 }
 
@@ -243,13 +255,67 @@ void mb_tape_push(mb_ctx *c, mb_node node)
     c->nodes[c->n_nodes++] = node;
 }
 
+/* ---- memory of gradients --------------------------------------------------------------------
+
+   That of an activation is needed from the last of its uses to the call that made it, and then
+   serves another: a backward pass so needs little memory, which stays in cache. */
+
+typedef struct mb_lent {
+    void *memory;
+    size_t bytes, at; /* at: what was in use of the arena before */
+    bool used;
+} mb_lent;
+
+static void *lend(mb_ctx *c, size_t bytes)
+{
+    mb_lent *l;
+
+    for (size_t i = c->n_lent; i > 0; i--) { /* the last one given back is likeliest in cache */
+        l = &c->lent[i - 1];
+        if (!l->used && l->bytes == bytes) {
+            l->used = true;
+            return l->memory;
+        }
+    }
+    if (c->n_lent == c->max_lent) {
+        c->max_lent = c->max_lent ? 2 * c->max_lent : 64;
+        c->lent = realloc(c->lent, c->max_lent * sizeof *c->lent);
+        if (!c->lent)
+            abort();
+    }
+    l = &c->lent[c->n_lent++];
+    *l = (mb_lent){ .bytes = bytes, .at = c->data.used, .used = true };
+    l->memory = mb_arena_take(&c->data, bytes);
+    return l->memory;
+}
+
+/* The call that made Y has been reversed: nobody asks for its gradient any more. */
+static void take_back(mb_ctx *c, mb_tensor *y)
+{
+    for (size_t i = 0; i < c->n_lent; i++)
+        if (c->lent[i].memory == y->grad)
+            c->lent[i].used = false;
+    y->grad = NULL;
+}
+
+void mb_tape_release(mb_ctx *c, mb_arena_mark mark)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < c->n_lent; i++)
+        if (c->lent[i].at < mark.used)
+            c->lent[n++] = c->lent[i];
+    c->n_lent = n;
+    mb_arena_release(&c->data, mark);
+}
+
 mb_real *mb_tape_grad(mb_ctx *c, mb_tensor *t, bool *add)
 {
     *add = t->parameter || t->grad_live;
     if (!t->wants)
         return NULL;
     if (!t->grad)
-        t->grad = mb_arena_take(&c->data, mb_bytes(t));
+        t->grad = lend(c, mb_bytes(t));
     t->grad_live = true;
     return t->grad;
 }
@@ -266,6 +332,8 @@ void mb_tape_reverse(mb_ctx *c, size_t floor)
             continue; /* nothing that the loss depends on */
         mb_ctx_at(c, n.part, n.layer);
         n.back(c, &n);
+        if (n.y->grad)
+            take_back(c, n.y);
     }
     mb_ctx_at(c, part, layer);
 }

@@ -5,14 +5,18 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
-enum { LINE = 64 }; /* bytes of a cache line */
+enum { LINE = 64, LARGE = 2 << 20 }; /* bytes of a cache line, and of a large page */
 
 void *mb_host_alloc(mb_ctx *c, size_t bytes)
 {
-    void *p = mb_memory_holds((double)bytes) ? aligned_alloc(LINE, (bytes + LINE - 1) / LINE * LINE)
-                                             : NULL;
+    size_t unit = bytes < LARGE ? LINE : LARGE, whole = (bytes + unit - 1) / unit * unit;
+    void *p = mb_memory_holds((double)bytes) ? aligned_alloc(unit, whole) : NULL;
 
+    if (p && unit == LARGE)
+        madvise(p, whole, MADV_HUGEPAGE); /* only slower without: rows that lie apart then miss the
+                                             table of pages, and a virtual machine walks two */
     if (!p)
         mb_fail(MB_ENOMEM, "no memory for %.1f GiB", (double)bytes / (1 << 30));
     return p;

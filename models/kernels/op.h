@@ -51,7 +51,16 @@ void mb_ctx_weights_changed(mb_ctx *c);
 /* Makes sure that BYTES of scratch are there, so that nothing allocates later. */
 mb_err mb_ctx_reserve(mb_ctx *c, size_t bytes);
 size_t mb_ctx_peak(const mb_ctx *c); /* most scratch bytes in use at once since opening */
-void mb_ctx_reset(mb_ctx *c);        /* ends a pass: forgets results and recorded calls */
+/* Most bytes that it held at once: scratch, indices, and what the backend keeps for itself. */
+size_t mb_ctx_held(const mb_ctx *c);
+typedef struct mb_keeping { /* what makes a backend need more or less memory than another */
+    int activation;         /* bytes of an element of an activation */
+    int copies;             /* bytes that products keep beside each element of a matrix */
+    int head_rows;          /* rows of logits that each thread holds at once */
+    bool padded;            /* learned routes have room for their capacity */
+} mb_keeping;
+mb_keeping mb_ctx_keeping(const mb_ctx *c);
+void mb_ctx_reset(mb_ctx *c); /* ends a pass: forgets results and recorded calls */
 /* Waits until everything asked for is done and fetched; the first error of a device since the last
    call. */
 mb_err mb_ctx_sync(mb_ctx *c);

@@ -1,7 +1,6 @@
 /* Part of a pass made a second time instead of kept: less memory for more FLOPs (Chen et al.,
    Training Deep Nets with Sublinear Memory Cost). It uses the front's own operations, so that no
    backend knows of it. */
-#include "models/kernels/arena.h"
 #include "models/kernels/tape.h"
 
 #include <assert.h>
@@ -25,7 +24,8 @@ static void recompute_back(mb_ctx *c, const mb_node *n)
     y->grad_live = true;
     mb_tape_reverse(c, floor);
     assert(n->x->grad == n->y->grad); /* it outlives what is given back */
-    mb_arena_release(&c->data, mark);
+    n->y->grad = NULL;
+    mb_tape_release(c, mark);
 }
 
 /* What f returned lies among what is given back. */
@@ -49,7 +49,7 @@ mb_tensor *mb_recompute(mb_ctx *c, mb_residual *f, void *arg, mb_tensor *x)
     c->record = false;
     y = f(arg, x);
     keep(c, kept, y);
-    mb_arena_release(&c->data, mark);
+    mb_tape_release(c, mark);
     c->record = record;
     *s = (segment){ f, arg };
     mb_tape_push(c, (mb_node){ .back = recompute_back, .y = kept, .x = x, .more = s });

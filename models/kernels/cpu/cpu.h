@@ -19,7 +19,6 @@ typedef struct cpu_ctx {
     mb_ctx base;
     float *space; /* see cpu_space() */
     int64_t space_count;
-    void *space_memory;
     rotations rotations;
     mb_arena weights; /* see packed_weights() */
     struct panels_copy *copies;
@@ -30,6 +29,9 @@ typedef struct cpu_ctx {
    asks once and divides what it gets. Grows to the largest request and is then kept, so that a
    steady training step allocates nothing. */
 float *cpu_space(mb_ctx *c, int64_t count);
+
+/* To be called when workspace or packed weights have grown: mb_ctx_held() tells them. */
+void cpu_note_own(cpu_ctx *c);
 
 /* COUNT rounded up so that what follows in a workspace starts on a cache line. */
 static inline int64_t aligned(int64_t count)

@@ -64,6 +64,7 @@ static panels_copy *add(cpu_ctx *c, const mb_tensor *w, enum layout layout)
             abort();
     }
     c->copies[c->n_copies] = (panels_copy){ *w, layout, mb_arena_take(&c->weights, bytes) };
+    cpu_note_own(c);
     return &c->copies[c->n_copies++];
 }
 
