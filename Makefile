@@ -9,14 +9,19 @@ CFLAGS ?= $(if $(SAN),-O1 -fno-omit-frame-pointer,-O3) -g -march=$(ARCH)
 # PAPI=0 builds without PAPI's counters, in a folder of its own.
 PAPI   ?= 1
 PAPI1  := $(filter-out 0,$(PAPI))
+# MEDIA=0 builds without libsndfile, libpng and flite: the data set `spoken` cannot be prepared then.
+MEDIA  ?= 1
+MEDIA1 := $(filter-out 0,$(MEDIA))
 B      := build/$(notdir $(CC))$(if $(SAN),-san)$(if $(filter-out native,$(ARCH)),-$(ARCH))
-B      := $B$(if $(PAPI1),,-papi0)
+B      := $B$(if $(PAPI1),,-papi0)$(if $(MEDIA1),,-media0)
 
 comma  := ,
+FLITE  := $(patsubst %,-lflite_cmu_us_%,kal16 slt rms awb) -lflite_usenglish -lflite_cmulex -lflite
 OWN    := -std=c11 -I. -I$B -D_GNU_SOURCE -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes \
           -Wmissing-prototypes -Wno-unused-parameter -fopenmp -fno-math-errno -fno-trapping-math \
           $(if $(SAN),-fsanitize=address$(comma)undefined -fno-sanitize-recover=all) -MMD -MP
-LDLIBS := -ldnnl -lsqlite3 -linih -ljansson -lcsv -lmd -lhwloc -lz -lm $(if $(PAPI1),-lpapi -lsde)
+LDLIBS := -ldnnl -lsqlite3 -linih -ljansson -lcsv -lmd -lhwloc -lz -lm $(if $(PAPI1),-lpapi -lsde) \
+          $(if $(MEDIA1),-lsndfile -lpng $(FLITE))
 
 # As harness/main.c does for itself: tests share the machine with other work.
 export GOMP_SPINCOUNT ?= 1000
@@ -26,12 +31,15 @@ export UBSAN_OPTIONS := halt_on_error=1:abort_on_error=1:print_stacktrace=1
 
 # Debian packages to build and run, and those that only tests need.
 DEPS      := libdnnl-dev libsqlite3-dev libinih-dev libjansson-dev libcsv-dev libmd-dev libhwloc-dev \
-             zlib1g-dev gnuplot-nox $(if $(PAPI1),libpapi-dev)
+             zlib1g-dev gnuplot-nox $(if $(PAPI1),libpapi-dev) \
+             $(if $(MEDIA1),libsndfile1-dev libpng-dev flite1-dev)
 TEST_DEPS := libcriterion-dev sqlite3 clang-format cppcheck
 
 FOLDERS := base models models/kernels models/kernels/ref models/kernels/cpu models/kernels/null \
            workloads profiles results harness
-UNUSED  := harness/main.c profiles/$(if $(PAPI1),no_papi.c,papi.c)
+MEDIA_C := workloads/sound_read.c workloads/picture.c workloads/voice.c
+UNUSED  := harness/main.c profiles/$(if $(PAPI1),no_papi.c,papi.c) \
+           $(if $(MEDIA1),workloads/no_media.c,$(MEDIA_C))
 SOURCES := $(filter-out $(UNUSED),$(foreach d,$(FOLDERS),$(wildcard $d/*.c)))
 TESTS   := $(wildcard tests/*.c)
 # Programs of the benchmark: a worker, the driver, a maker of large databases.
