@@ -14,13 +14,18 @@ MEDIA  ?= 1
 MEDIA1 := $(filter-out 0,$(MEDIA))
 B      := build/$(notdir $(CC))$(if $(SAN),-san)$(if $(filter-out native,$(ARCH)),-$(ARCH))
 B      := $B$(if $(PAPI1),,-papi0)$(if $(MEDIA1),,-media0)
+# Of CUDA's libraries these need the headers alone: they are opened while running.
+CUDA_HOME ?= /usr/local/cuda
+CUDNN  := $(wildcard $(CUDA_HOME)/include/cudnn_graph.h)
+CUPTI  := $(wildcard $(CUDA_HOME)/include/cupti_range_profiler.h)
 
 comma  := ,
 FLITE  := $(patsubst %,-lflite_cmu_us_%,kal16 slt rms awb) -lflite_usenglish -lflite_cmulex -lflite
 OWN    := -std=c11 -I. -I$B -D_GNU_SOURCE -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes \
           -Wmissing-prototypes -Wno-unused-parameter -fopenmp -fno-math-errno -fno-trapping-math \
-          $(if $(SAN),-fsanitize=address$(comma)undefined -fno-sanitize-recover=all) -MMD -MP
-LDLIBS := -ldnnl -lsqlite3 -linih -ljansson -lcsv -lmd -lhwloc -lz -lm $(if $(PAPI1),-lpapi -lsde) \
+          $(if $(SAN),-fsanitize=address$(comma)undefined -fno-sanitize-recover=all) -MMD -MP \
+          $(if $(CUDNN)$(CUPTI),-isystem profiles/c -isystem $(CUDA_HOME)/include)
+LDLIBS := -lsqlite3 -linih -ljansson -lcsv -lmd -lhwloc -lz -lm $(if $(PAPI1),-lpapi -lsde) \
           $(if $(MEDIA1),-lsndfile -lpng $(FLITE))
 
 # As harness/main.c does for itself: tests share the machine with other work.
@@ -30,22 +35,27 @@ export ASAN_OPTIONS  := abort_on_error=1:detect_leaks=1
 export UBSAN_OPTIONS := halt_on_error=1:abort_on_error=1:print_stacktrace=1
 
 # Debian packages to build and run, and those that only tests need.
-DEPS      := libdnnl-dev libsqlite3-dev libinih-dev libjansson-dev libcsv-dev libmd-dev libhwloc-dev \
+DEPS      := libsqlite3-dev libinih-dev libjansson-dev libcsv-dev libmd-dev libhwloc-dev \
              zlib1g-dev gnuplot-nox $(if $(PAPI1),libpapi-dev) \
              $(if $(MEDIA1),libsndfile1-dev libpng-dev flite1-dev)
 TEST_DEPS := libcriterion-dev sqlite3 clang-format cppcheck
 
 FOLDERS := base models models/kernels models/kernels/ref models/kernels/cpu models/kernels/null \
+           models/kernels/cuda \
            workloads profiles results harness
 MEDIA_C := workloads/sound_read.c workloads/picture.c workloads/voice.c
 UNUSED  := harness/main.c profiles/$(if $(PAPI1),no_papi.c,papi.c) \
+           profiles/$(if $(CUPTI),no_cupti,cupti).c $(if $(CUPTI),,profiles/cupti_sets.c) \
+           $(patsubst %,models/kernels/cuda/%.c,$(if $(CUDNN),no_cudnn,cudnn cudnn_graph)) \
            $(if $(MEDIA1),workloads/no_media.c,$(MEDIA_C))
 SOURCES := $(filter-out $(UNUSED),$(foreach d,$(FOLDERS),$(wildcard $d/*.c)))
-TESTS   := $(wildcard tests/*.c)
+TESTS   := $(filter-out $(if $(CUPTI),,tests/test_metrics.c),$(wildcard tests/*.c))
+# Stand-ins for libraries of a GPU, each called what it stands for.
+FAKES   := $(if $(CUPTI),$(addprefix $B/tests/fake/,libcuda.so.1 libnvidia-ml.so.1 libcupti.so.13))
 # Programs of the benchmark: a worker, the driver, a maker of large databases.
 BENCH   := step driver synthetic
 BENCH_C := $(wildcard bench/*.c)
-ALL_C   := $(SOURCES) harness/main.c $(TESTS) $(BENCH_C)
+ALL_C   := $(SOURCES) harness/main.c $(TESTS) $(wildcard tests/fake/*.c) $(BENCH_C)
 ALL_H   := $(foreach d,$(FOLDERS) tests bench,$(wildcard $d/*.h))
 TEXTS   := $(wildcard results/*.sql plots/*.sql plots/*.gp profiles/*.sql profiles/*.ini bench/*.sql)
 obj      = $(patsubst %.c,$B/%.o,$1)
@@ -58,9 +68,15 @@ $B/motbench: $(call obj,harness/main.c) $B/libmotbench.a
 $B/libmotbench.a: $(call obj,$(SOURCES))
 	@rm -f $@
 	$(AR) rcs $@ $^
-$B/tests/all: $(call obj,$(TESTS)) $B/libmotbench.a | test-deps
+$B/tests/all: $(call obj,$(TESTS)) $B/libmotbench.a | test-deps $(FAKES)
 	$(CC) $(OWN) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcriterion $(LDLIBS)
 $(call obj,$(TESTS)): | test-deps
+$B/tests/fake/libcuda.so.1: tests/fake/libcuda.c
+$B/tests/fake/libnvidia-ml.so.1: tests/fake/libnvidia-ml.c
+$B/tests/fake/libcupti.so.13: tests/fake/libcupti.c profiles/cupti.h
+$(FAKES):
+	@mkdir -p $(@D)
+	$(CC) $(filter-out -MMD -MP -fsanitize%,$(OWN)) -Wno-missing-prototypes -fPIC -shared -Wl,-soname,$(@F) -o $@ $<
 $(BENCH:%=$B/bench/%): %: %.o $(call obj,$(filter-out $(BENCH:%=bench/%.c),$(BENCH_C))) $B/libmotbench.a
 	$(CC) $(OWN) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 # The peak is that of fused multiply-adds, which -std=c11 keeps the compiler from making.

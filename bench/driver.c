@@ -120,8 +120,8 @@ static void add_facts(mb_report *r, const char *words)
     mb_facts_device(text, sizeof text);
     mb_report_fact(r, "device", text);
     mb_table_note(r->table, "%s.", text);
-    mb_blas_about(text, sizeof text);
-    mb_report_fact(r, "blas", text);
+    mb_products_about(text, sizeof text);
+    mb_report_fact(r, "products", text);
     if (*words)
         mb_table_note(r->table, "A quick look, not the sizes of the targets: %s.", words);
     mb_report_fact(r, "words for every model", words);

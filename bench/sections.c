@@ -225,12 +225,15 @@ static mb_err growth(mb_plan *p)
                                          "layers=2 batch=32 arch=switch experts=64", NULL };
     static const char *const modalities[] = { "layers=2 arch=mot mix=100",
                                               "layers=2 arch=mot mix=50,50",
-                                              "layers=2 arch=mot mix=40,30,30", NULL };
+                                              "layers=2 arch=mot mix=40,30,30",
+                                              "layers=2 arch=mot mix=25,25,25,25",
+                                              "layers=2 arch=mot mix=13,13,13,13,12,12,12,12",
+                                              NULL };
 
     MB_TRY(grow(p, "512 to 16k tokens", tokens));
     MB_TRY(grow(p, "width 128 to 1024", width));
     MB_TRY(grow(p, "1 to 64 experts", count));
-    return grow(p, "1 to 3 modalities", modalities);
+    return grow(p, "1 to 8 modalities", modalities);
 }
 
 /* ---- another build, and PyTorch ------------------------------------------------------------ */

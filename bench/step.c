@@ -29,7 +29,7 @@ typedef struct worker {
 
 static mb_err open_worker(worker *w)
 {
-    MB_TRY(mb_ctx_open(w->task.backend, w->task.threads, &w->c));
+    MB_TRY(mb_ctx_open(w->task.backend, MB_FP32, w->task.threads, &w->c));
     MB_TRY(mb_task_model(&w->task, w->c, &w->m));
     w->batch = mb_task_batch(&w->task);
     if (*w->task.export)

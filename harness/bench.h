@@ -17,7 +17,8 @@
 #include <stdbool.h>
 
 typedef struct mb_bench {
-    const char *backend, *precision;
+    const char *backend;
+    mb_precision precision;
     int jobs_asked;    /* side by side; 0: as mb_jobs_plan() finds best */
     int threads_asked; /* of one job; 0: the same, or else the machine's own choice */
     int at_once;       /* jobs side by side ... */

@@ -28,8 +28,8 @@ static void hash_job(const mb_bench *b, mb_job *job)
     for (i = 0; i < n; i++)
         fprintf(f, "%s=%s\n", pairs[i].key, pairs[i].value);
     fprintf(f, "workload=%s\nseed=%lld\nbackend=%s\nprecision=%s\nthreads=%d\ndata=%s\n",
-            job->work->settings->name, (long long)job->seed, b->backend, b->precision, b->threads,
-            mb_data_hash(job->work->data));
+            job->work->settings->name, (long long)job->seed, b->backend,
+            mb_precision_name[b->precision], b->threads, mb_data_hash(job->work->data));
     if (fclose(f))
         abort();
     mb_hash(text, size, job->hash);
@@ -51,7 +51,7 @@ static mb_err find_threads(const mb_bench *b, int asked, int *threads)
 {
     mb_ctx *c;
 
-    MB_TRY(mb_ctx_open(b->backend, asked, &c));
+    MB_TRY(mb_ctx_open(b->backend, b->precision, asked, &c));
     *threads = mb_ctx_threads(c);
     mb_ctx_close(c);
     return MB_OK;

@@ -1,5 +1,7 @@
 #include "harness/options.h"
 
+#include "models/kernels/op.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -65,6 +67,17 @@ void mb_parse_append(const struct argp_state *state, const char **list, int *n, 
     list[(*n)++] = text;
 }
 
+const char *mb_parse_backend(const struct argp_state *state, const char *text)
+{
+    const char *const *name = mb_backends();
+
+    while (*name && strcmp(*name, text))
+        name++;
+    if (!*name)
+        argp_error(state, "--backend %s: expected one of motbench list backends", text);
+    return *name;
+}
+
 /* ---- how a workload is to be run ----------------------------------------------------------- */
 
 enum { BACKEND = 256, PRECISION, THREADS };
@@ -75,7 +88,7 @@ static const struct argp_option asked_options[] = {
     { "set", 'S', "section.key=value", 0,
       "Set a setting of every workload (motbench list settings)", 0 },
     { "backend", BACKEND, "NAME", 0, "cpu (default), ref or null", 0 },
-    { "precision", PRECISION, "NAME", 0, "fp32", 0 },
+    { "precision", PRECISION, "NAME", 0, "fp32 (default) or bf16", 0 },
     { "threads", THREADS, "N", 0,
       "Threads that each job computes with, which decide its last bits (default: the cores, shared "
       "out among the jobs side by side)",
@@ -89,7 +102,7 @@ static error_t parse_asked(int key, char *arg, struct argp_state *state)
 
     switch (key) {
     case ARGP_KEY_INIT:
-        *a = (mb_asked){ .backend = "cpu", .precision = "fp32" };
+        *a = (mb_asked){ .backend = "cpu", .precision = MB_FP32 };
         break;
     case 'a':
         a->archs = arg;
@@ -101,11 +114,11 @@ static error_t parse_asked(int key, char *arg, struct argp_state *state)
         mb_parse_append(state, a->sets, &a->n_sets, arg, "settings");
         break;
     case BACKEND:
-        a->backend = arg;
+        a->backend = mb_parse_backend(state, arg);
         break;
     case PRECISION:
-        if (strcmp(arg, a->precision))
-            argp_error(state, "--precision %s: expected %s", arg, a->precision);
+        if (mb_precision_find(arg, &a->precision))
+            argp_error(state, "%s", mb_message());
         break;
     case THREADS:
         a->threads = mb_parse_count(state, "--threads", arg, 1024);

@@ -4,6 +4,7 @@
 #define MB_HARNESS_OPTIONS_H
 
 #include "harness/table.h"
+#include "models/kernels/op.h"
 
 #include <argp.h>
 
@@ -17,7 +18,8 @@ typedef struct mb_asked {           /* how a workload is to be run */
     const char *archs, *seeds;      /* lists; NULL: as the workload says */
     const char *sets[MB_ASKED_MAX]; /* "section.key=value" */
     int n_sets;
-    const char *backend, *precision;
+    const char *backend;
+    mb_precision precision;
     int threads; /* 0: the machine's own choice */
 } mb_asked;
 
@@ -34,5 +36,8 @@ void mb_parse_append(const struct argp_state *state, const char **list, int *n, 
                      const char *what);
 /* A whole number from 1 to MAX; anything else ends the program. */
 int mb_parse_count(const struct argp_state *state, const char *option, const char *text, int max);
+
+/* The backend that is called TEXT; any other name ends the program. */
+const char *mb_parse_backend(const struct argp_state *state, const char *text);
 
 #endif

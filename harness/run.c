@@ -93,7 +93,8 @@ mb_err mb_run_open(mb_run *r)
     mb_model_config config = mb_settings_model(
         work->settings, r->job->arch, mb_data_vocab(work->data), mb_data_modalities(work->data));
 
-    MB_TRY(mb_ctx_open(r->bench->backend, r->bench->threads_asked, &r->ctx));
+    MB_TRY(mb_ctx_open(r->bench->backend, r->bench->precision, r->bench->threads_asked, &r->ctx));
+    (void)mb_nvml_open(&r->nvml); /* no GPU, or none in use: nothing to watch */
     return mb_model_open(r->ctx, r->job->arch->arch, &config, (uint64_t)r->job->seed, &r->model);
 }
 
@@ -105,7 +106,7 @@ mb_err mb_run_begin(mb_run *r, const char *purpose, int64_t steps)
                        .workload = s->name,
                        .arch = r->job->arch->arch->name,
                        .backend = b->backend,
-                       .precision = b->precision,
+                       .precision = mb_precision_name[b->precision],
                        .device = b->device,
                        .job = r->job->hash,
                        .seed = r->job->seed,
@@ -176,7 +177,7 @@ static mb_err record_ops(mb_run *r)
 
 static mb_err finish(mb_run *r)
 {
-    char **metadata = mb_metadata_new(r->job, r->uuid, NULL);
+    char **metadata = mb_metadata_new(r->job, r->bench->precision, r->uuid, NULL);
     int64_t start = mb_wall_ns();
     mb_err err = mb_checkpoint_save(r->saved.weights, r->model, (const char *const *)metadata);
 
@@ -237,6 +238,7 @@ void mb_run_close(mb_run *r)
     mb_model_close(r->model);
     mb_ctx_close(r->ctx);
     mb_clock_close(&r->clock);
+    mb_nvml_close(r->nvml);
     mb_samples_close(&r->samples);
     mb_ops_close(&r->ops);
     mb_saved_close(&r->saved);

@@ -60,6 +60,7 @@ typedef struct mb_arch_settings { /* [arch NAME]; what a row without a router le
 
 typedef struct mb_settings {
     char name[64]; /* of the workload */
+    char *file;    /* that it was read from; NULL: none */
     enum mb_workload_kind kind;
     int source; /* index into the names of workload.data */
     int text_vocab;
@@ -127,5 +128,8 @@ mb_model_config mb_settings_model(const mb_settings *s, const mb_arch_settings *
 /* The learning rate of STEP (from 0): linear warm-up, then the schedule down to min_lr * lr. */
 float mb_settings_lr(const mb_settings *s, int64_t step);
 int64_t mb_settings_tokens(const mb_settings *s); /* of one step */
+/* Where SECTION.KEY got its value, to open a message; A as for mb_settings_text(). */
+const char *mb_settings_place(const mb_settings *s, const mb_arch_settings *a, const char *section,
+                              const char *key);
 
 #endif

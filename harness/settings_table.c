@@ -94,6 +94,8 @@ const mb_setting mb_setting_table[] = {
       "whether an expert's gate acts after or before the norm (norm = post)" },
     { "model", "slices", MB_SET_ENUM, IN(model.slices), NAMES("independent", "copies"),
       "independent", false, "how the slices of one weight begin" },
+    { "model", "recompute", MB_SET_ENUM, IN(model.recompute), NAMES("none", "layer"), "none", false,
+      "layer: compute layers again in the backward instead of keeping their activations" },
     { "model", "qk_norm", MB_SET_BOOL, IN(model.qk_norm), NOTHING, "true", false,
       "norm of queries and keys" },
     { "model", "norm_eps", MB_SET_FLOAT, IN(model.norm_eps), NUM(1e-12, 1), "1e-05", false,

@@ -73,7 +73,8 @@ void mb_train_record(mb_run *r, const mb_stepped *s, bool warm_up)
     mb_cost now = mb_ledger_total(mb_ctx_ledger(r->ctx));
     int64_t wall_ns = s->after.wall_ns - s->before.wall_ns;
     double waited_ns = (double)mb_clock_waited_ns(&r->clock, &s->before, &s->after);
-    bool disturbed = waited_ns > WAITED_MAX * (double)wall_ns;
+    bool disturbed =
+        waited_ns > WAITED_MAX * (double)wall_ns || (r->nvml && mb_nvml_throttled(r->nvml));
     mb_step_row row = {
         .step = r->step,
         .wall_ns = wall_ns,
@@ -128,7 +129,8 @@ mb_err mb_train_step(mb_run *r, mb_stepped *out)
     mb_optimizer_config how = s->optimizer;
     mb_err err;
 
-    MB_TRY(next_batches(r));
+    if (!r->same_batches)
+        MB_TRY(next_batches(r));
     how.lr = mb_settings_lr(s, r->step);
     if (r->counter)
         mb_counter_start(r->counter);
@@ -223,7 +225,7 @@ mb_err mb_train_save(mb_run *r)
     mb_ledger_clear(ledger);
     r->counted = (mb_cost){ 0 };
     ops = mb_ops_text(&r->ops);
-    metadata = mb_metadata_new(r->job, r->uuid, ops);
+    metadata = mb_metadata_new(r->job, r->bench->precision, r->uuid, ops);
     err =
         mb_checkpoint_save_state(r->saved.state, r->model, r->step, (const char *const *)metadata);
     mb_metadata_free(metadata);

@@ -133,6 +133,7 @@ static mb_err list_runs(const list_options *o, mb_table **out)
                                                { .name = "arch" },
                                                { .name = "seed", .show = MB_SHOW_PLAIN },
                                                { .name = "backend" },
+                                               { .name = "precision" },
                                                { .name = "status" },
                                                { .name = "steps", .show = MB_SHOW_PLAIN },
                                                { .name = "tokens_per_s", .show = MB_SHOW_SI },
@@ -142,10 +143,11 @@ static mb_err list_runs(const list_options *o, mb_table **out)
     mb_err err;
 
     MB_TRY(mb_store_open(o->common.db, false, &s));
-    err = mb_store_query(s,
-                         "SELECT run_id, uuid, workload, arch, seed, backend, status, steps, "
-                         "tokens_per_s, checkpoint FROM v_run ORDER BY run_id",
-                         NULL, &rows);
+    err = mb_store_query(
+        s,
+        "SELECT run_id, uuid, workload, arch, seed, backend, precision, status, steps, "
+        "tokens_per_s, checkpoint FROM v_run ORDER BY run_id",
+        NULL, &rows);
     if (!err) {
         *out = mb_table_new(columns, COUNT(columns));
         mb_table_rows(*out, rows);
@@ -193,7 +195,7 @@ static mb_err count_parameters(const mb_settings *s, int64_t *most)
     *most = 0;
     if (err)
         return err == MB_EMISSING ? MB_OK : err;
-    err = mb_ctx_open("null", 1, &c);
+    err = mb_ctx_open("null", MB_FP32, 1, &c);
     for (i = 0; !err && i < s->archs; i++) {
         mb_model_config config =
             mb_settings_model(s, &s->arch[i], mb_data_vocab(data), mb_data_modalities(data));

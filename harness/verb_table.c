@@ -68,7 +68,7 @@ mb_err mb_verb_table(const mb_table_options *o, FILE *out)
     mb_err err;
 
     if (strcmp(o->name, mb_tables[0].name))
-        return mb_fail(MB_EINVAL, "no table is called \"%s\": expected \"%s\"", o->name,
+        return mb_fail(MB_EUSAGE, "no table is called \"%s\": expected \"%s\"", o->name,
                        mb_tables[0].name);
     MB_TRY(mb_store_open(o->db, false, &s));
     err = print_summary(s, o, out);

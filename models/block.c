@@ -56,7 +56,6 @@ static const mb_route *choose(mb_pass *p, const mb_layer *l, int index, mb_tenso
                       .z = m->router_z * p->share,
                       .key = mb_key(p->seed, "second expert", p->draw, (uint64_t)index) };
     const mb_route *r;
-    mb_routed routed;
 
     if (!p->training && (m->eval_capacity > 0 || how.choice == MB_TOKEN_CHOOSES))
         how.capacity = m->eval_capacity;
@@ -64,12 +63,9 @@ static const mb_route *choose(mb_pass *p, const mb_layer *l, int index, mb_tenso
     if (m->jitter > 0 && p->training)
         s = mb_jitter(p->c, s, (float)m->jitter,
                       mb_key(p->seed, "jitter", p->draw, (uint64_t)index));
-    r = mb_choose(p->c, mb_gemm(p->c, s, l->router, p->route[MB_BY_NONE]), &how, &routed);
+    s = mb_logits(p->c, s, l->router, p->route[MB_BY_NONE]);
+    r = mb_choose(p->c, s, &how, &p->routed[index]);
     mb_ctx_at(p->c, MB_FEED_FORWARD, index);
-    p->losses->balance += routed.balance * p->share / m->layers;
-    p->losses->router_z += routed.z * p->share / m->layers;
-    p->losses->asked += routed.asked;
-    p->losses->dropped += routed.asked - routed.kept;
     return r;
 }
 

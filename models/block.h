@@ -25,7 +25,8 @@ typedef struct mb_pass {
     const uint8_t *norm_slice;                 /* modality, or NULL when norms have one slice */
     const mb_route *route[MB_BY_ROUTER];       /* MB_BY_NONE, MB_BY_MODALITY */
     mb_span span;
-    mb_losses *losses; /* routing statistics are added here */
+    mb_routed *routed; /* (N) what each layer's learned route did */
+    float *loss;       /* (T), home order */
 } mb_pass;
 
 /* Layer number INDEX on x (T, D); returns the new hidden state. */
@@ -42,13 +43,14 @@ struct mb_model {
     mb_layer *layers;
     /* All parameters in one array, matrices first, then embeddings, then norms, so that what decays
        alike is contiguous; gradients and both moments in arrays of the same layout. */
-    float *data, *grad, *moment[2];
+    float *data, *grad, *moment[2]; /* one allocation, which starts at data */
+    double *squares;                /* of the gradient; in the same allocation */
     int64_t total, n_matrices, n_embeddings;
 };
 
 /* Starts a pass over BATCH: sorts rows by modality where the architecture wants that, makes the
    known routes. The arrays live until mb_ctx_reset(). */
-void mb_pass_begin(mb_pass *p, mb_model *m, const mb_batch *batch, mb_losses *losses);
+void mb_pass_begin(mb_pass *p, mb_model *m, const mb_batch *batch);
 
 /* Embedding, layers and final norm: the hidden state (T, D) that the head reads. */
 mb_tensor *mb_pass_forward(mb_pass *p, const mb_model *m);

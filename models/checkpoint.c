@@ -18,20 +18,21 @@ enum { VALUE, FIRST, SECOND, COPIES }; /* what of a parameter a tensor of the fi
 static const char *const prefix[COPIES] = { "", "moment.m.", "moment.v." };
 static const char digest_name[] = "sha256";
 
-static float *copy_of(mb_model *m, const mb_param *p, int copy)
+/* Where the backend keeps copy COPY of P. */
+static float *copy_of(const mb_model *m, const mb_param *p, int copy)
 {
     int64_t at = mb_f32(&p->t) - m->data;
 
     return copy == VALUE ? mb_f32(&p->t) : m->moment[copy - FIRST] + at;
 }
 
-static mb_st_tensor describe(mb_model *m, const mb_param *p, int copy)
+/* The tensor of the file, without its data. */
+static mb_st_tensor describe(const mb_param *p, int copy)
 {
     const mb_tensor *t = &p->t;
     mb_st_tensor s = { .name = mb_format("%s%s", prefix[copy], t->name),
                        .dtype = "F32",
                        .rank = t->rank,
-                       .data = copy_of(m, p, copy),
                        .size = (size_t)mb_count(t) * sizeof(float) };
     int64_t shape[3] = { t->slices, t->rows, t->cols };
 
@@ -75,6 +76,21 @@ static const char **with_pair(const char *const *metadata, const char *key, cons
     return all;
 }
 
+/* Describes N tensors, and copies their data to host memory. */
+static mb_err fetch(mb_st_tensor *tensors, size_t n, mb_model *m)
+{
+    for (size_t i = 0; i < n; i++) {
+        const mb_param *p = &m->params[i % m->n_params];
+        int copy = (int)(i / m->n_params);
+        void *data = mb_alloc(mb_bytes(&p->t));
+
+        tensors[i] = describe(p, copy);
+        tensors[i].data = data;
+        mb_ctx_fetch(m->c, data, copy_of(m, p, copy), mb_bytes(&p->t));
+    }
+    return mb_ctx_sync(m->c);
+}
+
 static mb_err save(const char *path, mb_model *m, int copies, const char *const *metadata)
 {
     size_t n = m->n_params * (size_t)copies;
@@ -83,14 +99,18 @@ static mb_err save(const char *path, mb_model *m, int copies, const char *const 
     const char **all;
     mb_err err;
 
-    for (size_t i = 0; i < n; i++)
-        tensors[i] = describe(m, &m->params[i % m->n_params], (int)(i / m->n_params));
+    err = fetch(tensors, n, m);
+    if (err)
+        goto out;
     digest(tensors, n, hash);
     all = with_pair(metadata, digest_name, hash);
     err = mb_safetensors_write(path, tensors, n, all);
     free(all);
-    for (size_t i = 0; i < n; i++)
+out:
+    for (size_t i = 0; i < n; i++) {
         free((char *)tensors[i].name);
+        free((void *)tensors[i].data);
+    }
     free(tensors);
     return err;
 }
@@ -116,7 +136,7 @@ mb_err mb_checkpoint_save_state(const char *path, mb_model *m, int64_t step,
 static mb_err load_one(const char *path, const mb_safetensors *s, mb_model *m, const mb_param *p,
                        int copy, bool commit)
 {
-    mb_st_tensor want = describe(m, p, copy);
+    mb_st_tensor want = describe(p, copy);
     const mb_st_tensor *have = mb_safetensors_find(s, want.name);
     mb_err err = MB_OK;
 
@@ -131,7 +151,7 @@ static mb_err load_one(const char *path, const mb_safetensors *s, mb_model *m, c
                       "%s: tensor '%s' has %zu bytes in %d dimensions: expected %zu bytes in %d",
                       path, want.name, have->size, have->rank, want.size, want.rank);
     else if (commit)
-        memcpy(copy_of(m, p, copy), have->data, want.size);
+        mb_ctx_write(m->c, copy_of(m, p, copy), have->data, want.size);
     free((char *)want.name);
     return err;
 }
@@ -180,6 +200,7 @@ static mb_err load(const char *path, mb_model *m, int copies, int64_t *step)
         err = check_digest(path, s);
     for (size_t i = 0; !err && i < 2 * n; i++)
         err = load_one(path, s, m, &m->params[i % m->n_params], (int)(i % n / m->n_params), i >= n);
+    mb_ctx_weights_changed(m->c);
     mb_safetensors_close(s);
     return err;
 }

@@ -149,29 +149,18 @@ static void place(mb_model *m)
     m->total = at;
 }
 
-static float *new_array(int64_t n)
-{
-    float *p = aligned_alloc(ALIGN * sizeof(float), (size_t)n * sizeof(float));
-
-    if (p)
-        memset(p, 0, (size_t)n * sizeof(float));
-    return p;
-}
-
+/* One allocation: that it fits is known before any of it is used. */
 static mb_err allocate(mb_model *m)
 {
-    float **arrays[] = { &m->data, &m->grad, &m->moment[0], &m->moment[1] };
-
-    bool fits;
-
     place(m);
-    fits = mb_memory_holds(4.0 * sizeof(float) * (double)m->total);
-    for (int i = 0; i < 4; i++) {
-        *arrays[i] = fits ? new_array(m->total) : NULL;
-        if (!*arrays[i])
-            return mb_fail(MB_ENOMEM, "no memory for %lld parameters with gradient and moments",
-                           (long long)m->total);
-    }
+    m->data = mb_ctx_alloc(m->c, 4 * sizeof(float) * (size_t)m->total + sizeof *m->squares);
+    if (!m->data)
+        return mb_fail_in(MB_ENOMEM, "%lld parameters with gradient and moments",
+                          (long long)m->total);
+    m->grad = m->data + m->total;
+    m->moment[0] = m->grad + m->total;
+    m->moment[1] = m->moment[0] + m->total;
+    m->squares = (double *)(m->moment[1] + m->total);
     place(m);
     return MB_OK;
 }
@@ -191,28 +180,37 @@ static void draw_slice(float *x, int64_t n, double std, uint64_t key)
     }
 }
 
-static void draw(mb_model *m, const mb_param *p, bool router)
+/* The initial values of P into X. */
+static void draw(const mb_model *m, const mb_param *p, float *x)
 {
     const mb_tensor *t = &p->t;
+    bool router = strstr(t->name, ".router") != NULL;
     int64_t n = t->rows * t->cols;
     double std = p->kind == MB_EMBEDDING ? 0.02 : sqrt((router ? 0.1 : 1.0) / (double)t->cols);
 
     if (p->kind == MB_NORM_WEIGHT) {
         for (int64_t i = 0; i < mb_count(t); i++)
-            mb_f32(t)[i] = 1.0f;
+            x[i] = 1.0f;
         return;
     }
     for (int64_t g = 0; g < t->slices; g++) {
         uint64_t slice = m->config.slices == MB_COPIES ? 0 : (uint64_t)g;
 
-        draw_slice(mb_f32(t) + g * n, n, std, mb_key(m->seed, t->name, slice, 0));
+        draw_slice(x + g * n, n, std, mb_key(m->seed, t->name, slice, 0));
     }
 }
 
 static void draw_all(mb_model *m)
 {
-    for (size_t i = 0; i < m->n_params; i++)
-        draw(m, &m->params[i], strstr(m->params[i].t.name, ".router") != NULL);
+    for (size_t i = 0; i < m->n_params; i++) {
+        const mb_param *p = &m->params[i];
+        float *x = mb_alloc(mb_bytes(&p->t));
+
+        draw(m, p, x);
+        mb_ctx_write(m->c, p->t.data, x, mb_bytes(&p->t));
+        free(x);
+    }
+    mb_ctx_weights_changed(m->c);
 }
 
 static void make_params(mb_model *m)
@@ -247,7 +245,7 @@ static mb_err size_scratch(mb_model *m)
     mb_losses losses = { 0 };
     mb_ctx *real = m->c;
     size_t bytes = 0;
-    mb_err err = mb_ctx_open("null", 1, &m->c);
+    mb_err err = mb_ctx_open_sizing(real, &m->c);
 
     if (!err) {
         err = mb_model_gradients(m, &batch, 0, &losses);
@@ -296,10 +294,7 @@ void mb_model_close(mb_model *m)
         free((char *)m->params[i].t.name);
     free(m->params);
     free(m->layers);
-    free(m->data);
-    free(m->grad);
-    free(m->moment[0]);
-    free(m->moment[1]);
+    mb_ctx_free(m->c, m->data);
     free(m);
 }
 

@@ -7,15 +7,29 @@
 #include <string.h>
 
 /* Sums over rows in order of positions, so that the order of rows never shows in a loss. */
-static void add_losses(const mb_pass *p, const float *loss)
+static void add_losses(const mb_pass *p, mb_losses *out)
 {
     for (int64_t i = 0; i < p->rows; i++) {
         int64_t row = p->span.at ? p->span.at[i] : i;
 
         if (p->target[row] < 0)
             continue;
-        p->losses->sum[p->target_modality[row]] += loss[row];
-        p->losses->n[p->target_modality[row]]++;
+        out->sum[p->target_modality[row]] += p->loss[row];
+        out->n[p->target_modality[row]]++;
+    }
+}
+
+static void add_routed(const mb_pass *p, mb_losses *out)
+{
+    int layers = p->config->layers;
+
+    for (int i = 0; i < layers; i++) {
+        const mb_routed *r = &p->routed[i];
+
+        out->balance += r->balance * p->share / layers;
+        out->router_z += r->z * p->share / layers;
+        out->asked += r->asked;
+        out->dropped += r->asked - r->kept;
     }
 }
 
@@ -23,28 +37,46 @@ static void add_losses(const mb_pass *p, const float *loss)
  */
 static void run(mb_pass *p, mb_model *m, float scale)
 {
-    float *loss = mb_ctx_host(m->c, (size_t)p->rows * sizeof *loss);
     mb_tensor *x = mb_pass_forward(p, m);
 
-    memset(loss, 0, (size_t)p->rows * sizeof *loss);
-    mb_classify(m->c, x, m->head, p->target, scale, m->config.z_loss, loss);
-    add_losses(p, loss);
+    mb_classify(m->c, x, m->head, p->target, scale, m->config.z_loss, p->loss);
+}
+
+/* Ends a pass: waits for the backend, adds what the pass has told to OUT, takes its memory back. */
+static mb_err finish(const mb_pass *p, mb_losses *out)
+{
+    mb_err err = mb_ctx_sync(p->c);
+
+    add_losses(p, out);
+    add_routed(p, out);
+    mb_ctx_reset(p->c);
+    return err;
+}
+
+static bool is_valid(const mb_model *m, const mb_batch *b, int64_t i)
+{
+    uint32_t vocab = (uint32_t)m->config.vocab;
+
+    return ((uint32_t)b->token[i] < vocab) & (b->target[i] < m->config.vocab) &
+           (b->modality[i] < m->config.modalities) & (b->target_modality[i] < MB_MODALITIES);
 }
 
 static mb_err check_batch(const mb_model *m, const mb_batch *b)
 {
-    int64_t t = b->batch * b->len;
+    int64_t t = b->batch * b->len, i;
+    int valid = 1;
 
-    for (int64_t i = 0; i < t; i++) {
-        if (b->token[i] < 0 || b->token[i] >= m->config.vocab || b->target[i] >= m->config.vocab)
-            return mb_fail(MB_EINVAL, "position %lld: token %d, target %d: expected 0 to %d",
-                           (long long)i, b->token[i], b->target[i], m->config.vocab - 1);
-        if (b->modality[i] >= m->config.modalities || b->target_modality[i] >= MB_MODALITIES)
-            return mb_fail(MB_EINVAL, "position %lld: modality %d, of target %d: expected 0 to %d",
-                           (long long)i, b->modality[i], b->target_modality[i],
-                           m->config.modalities - 1);
-    }
-    return MB_OK;
+    for (i = 0; i < t; i++) /* without a way out it is a few operations on many at once */
+        valid &= is_valid(m, b, i);
+    if (valid)
+        return MB_OK;
+    for (i = 0; is_valid(m, b, i); i++)
+        ;
+    return mb_fail(MB_EINVAL,
+                   "position %lld: token %d, target %d, modality %d, of target %d: expected "
+                   "tokens 0 to %d, modalities 0 to %d",
+                   (long long)i, b->token[i], b->target[i], b->modality[i], b->target_modality[i],
+                   m->config.vocab - 1, m->config.modalities - 1);
 }
 
 static int64_t count_targets(const mb_batch *batches, int n)
@@ -57,35 +89,39 @@ static int64_t count_targets(const mb_batch *batches, int n)
     return targets;
 }
 
-/* Gradients of the mean loss of N micro-batches, added to what the parameters hold. */
-static mb_err accumulate(mb_model *m, const mb_batch *batches, int n, int64_t step, mb_losses *out)
+/* Gradients of the mean loss of N micro-batches, added to what the parameters hold. The pass of the
+   last one is left to the caller to finish, who may have more for the backend to do. */
+static mb_err accumulate(mb_model *m, const mb_batch *batches, int n, int64_t step, mb_pass *p,
+                         mb_losses *out)
 {
     int64_t targets = count_targets(batches, n);
     float scale = targets > 0 ? 1.0f / (float)targets : 0.0f;
 
-    for (int b = 0; b < n; b++) {
-        mb_pass p;
-
+    for (int b = 0; b < n; b++)
         MB_TRY(check_batch(m, &batches[b]));
-        mb_pass_begin(&p, m, &batches[b], out);
-        p.training = true;
-        p.share = 1.0 / n;
-        p.draw = (uint64_t)step * (uint64_t)n + (uint64_t)b;
+    for (int b = 0; b < n; b++) {
+        if (b > 0)
+            MB_TRY(finish(p, out));
+        mb_pass_begin(p, m, &batches[b]);
+        p->training = true;
+        p->share = 1.0 / n;
+        p->draw = (uint64_t)step * (uint64_t)n + (uint64_t)b;
         mb_ctx_record(m->c, true);
-        run(&p, m, scale);
+        run(p, m, scale);
         mb_backward(m->c);
         mb_ctx_record(m->c, false);
-        mb_ctx_reset(m->c);
-        MB_TRY(mb_ctx_error(m->c));
     }
     return MB_OK;
 }
 
 mb_err mb_model_gradients(mb_model *m, const mb_batch *batch, int64_t step, mb_losses *out)
 {
+    mb_pass p;
+
     memset(out, 0, sizeof *out);
-    memset(m->grad, 0, (size_t)m->total * sizeof *m->grad);
-    return accumulate(m, batch, 1, step, out);
+    mb_ctx_clear(m->c, m->grad, (size_t)m->total * sizeof *m->grad);
+    MB_TRY(accumulate(m, batch, 1, step, &p, out));
+    return finish(&p, out);
 }
 
 /* Updates parameters START .. START+N-1. */
@@ -106,49 +142,57 @@ mb_err mb_model_step(mb_model *m, const mb_batch *batches, int n, const mb_optim
                        .beta2 = how->beta2,
                        .eps = how->eps,
                        .decay = how->decay,
-                       .grad_scale = 1.0f,
+                       .clip = how->clip,
+                       .squares = m->squares,
                        .step = step + 1 };
 
+    double squares = 0;
+    mb_pass p;
+
     memset(out, 0, sizeof *out);
-    MB_TRY(accumulate(m, batches, n, step, out));
+    MB_TRY(accumulate(m, batches, n, step, &p, out));
     mb_ctx_at(m->c, MB_OPTIMIZER, -1);
-    out->grad_norm = sqrt(mb_sum_squares(m->c, m->grad, m->total));
-    if (how->clip > 0 && out->grad_norm > how->clip)
-        adamw.grad_scale = (float)(how->clip / out->grad_norm);
+    mb_sum_squares(m->c, m->squares, m->grad, m->total);
+    mb_ctx_fetch(m->c, &squares, m->squares, sizeof squares);
     update(m, 0, m->n_matrices, adamw, true);
     update(m, m->n_matrices, m->n_embeddings, adamw, how->decay_embeddings);
     update(m, norms_at, m->total - norms_at, adamw, how->decay_norms);
-    return mb_ctx_error(m->c);
+    mb_ctx_weights_changed(m->c);
+    MB_TRY(finish(&p, out));
+    out->grad_norm = sqrt(squares);
+    return MB_OK;
 }
 
 mb_err mb_model_evaluate(mb_model *m, const mb_batch *batch, mb_losses *out)
 {
     mb_pass p;
+    mb_err err;
 
     MB_TRY(check_batch(m, batch));
     mb_ctx_count(m->c, false);
-    mb_pass_begin(&p, m, batch, out);
+    mb_pass_begin(&p, m, batch);
     run(&p, m, 0.0f);
-    mb_ctx_reset(m->c);
+    err = finish(&p, out);
     mb_ctx_count(m->c, true);
-    return mb_ctx_error(m->c);
+    return err;
 }
 
 mb_err mb_model_logits(mb_model *m, const mb_batch *batch, float *logits)
 {
     int64_t t = batch->batch * batch->len, v = m->config.vocab;
-    mb_losses losses = { 0 };
     mb_tensor *y;
+    mb_err err;
     mb_pass p;
 
     MB_TRY(check_batch(m, batch));
     mb_ctx_count(m->c, false);
-    mb_pass_begin(&p, m, batch, &losses);
-    y = mb_gemm(m->c, mb_pass_forward(&p, m), m->head, p.route[MB_BY_NONE]);
+    mb_pass_begin(&p, m, batch);
+    y = mb_logits(m->c, mb_pass_forward(&p, m), m->head, p.route[MB_BY_NONE]);
     for (int64_t i = 0; i < t; i++) /* back to the order of positions */
-        memcpy(logits + i * v, mb_f32(y) + (p.span.at ? p.span.at[i] : i) * v,
-               (size_t)v * sizeof *logits);
+        mb_ctx_fetch(m->c, logits + i * v, mb_f32(y) + (p.span.at ? p.span.at[i] : i) * v,
+                     (size_t)v * sizeof *logits);
+    err = mb_ctx_sync(m->c);
     mb_ctx_reset(m->c);
     mb_ctx_count(m->c, true);
-    return mb_ctx_error(m->c);
+    return err;
 }

@@ -6,6 +6,7 @@
 #define MB_PROFILES_CEILINGS_H
 
 #include "base/err.h"
+#include "models/kernels/tensor.h"
 
 #include <stddef.h>
 
@@ -18,6 +19,7 @@ mb_err mb_ceiling_triad(int threads, size_t size, double *bytes_per_s);
 
 /* FLOP/s of the backend's own product of square matrices, WIDTH x WIDTH, which are warm:
    the best round. */
-mb_err mb_ceiling_product(const char *backend, int threads, int width, double *flops_per_s);
+mb_err mb_ceiling_product(const char *backend, mb_precision precision, int threads, int width,
+                          double *flops_per_s);
 
 #endif

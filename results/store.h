@@ -15,10 +15,12 @@
 typedef struct mb_store mb_store; /* for one thread at a time */
 
 /* Opens PATH, creating it (and its folder) when CREATE, and migrates it forward. Refuses a file
-   that is not ours, damaged, or from a newer schema. */
+   that is not ours, damaged, or from a newer schema; without CREATE also one that is empty. What
+   may not be written can be read, if nobody is writing it and it needs no migration. */
 mb_err mb_store_open(const char *path, bool create, mb_store **out);
 void mb_store_close(mb_store *s); /* accepts NULL */
 const char *mb_store_path(const mb_store *s);
+bool mb_store_read_only(const mb_store *s);
 
 /* ---- things that are written once and pointed at (deduplicated by content) ------------------- */
 

@@ -102,7 +102,8 @@ CREATE VIEW v_to_match AS
 -- Finished runs that were made to be profiled. Their steps are timed or traced, never both: steps,
 -- step_s (the median of the undisturbed ones, or of all when there are none) and the counts of
 -- tokens and FLOPs in a step are of those that were timed; traced_s is of a traced one. fma and
--- product (FLOP/s) and triad (B/s) are what was measured as the most that the machine can do.
+-- product (FLOP/s) and triad (B/s) are what was measured as the most that the machine can do;
+-- counted is the executed FLOPs of the steps whose counts would have disturbed timed ones, if any.
 CREATE VIEW v_profile AS
   WITH timed AS (
     SELECT s.run, s.wall_ns, s.flagged,
@@ -133,14 +134,15 @@ CREATE VIEW v_profile AS
            max(iif(event = 'params', value, NULL)) AS params,
            max(iif(event = 'fma', value, NULL)) AS fma,
            max(iif(event = 'product', value, NULL)) AS product,
-           max(iif(event = 'triad', value, NULL)) AS triad
+           max(iif(event = 'triad', value, NULL)) AS triad,
+           max(iif(event = 'counted', value, NULL)) AS counted
     FROM counter WHERE source IN ('model', 'ceiling') GROUP BY run
   )
   SELECT r.run_id, r.workload, r.arch, r.seed, r.backend, r.precision, r.device, g.threads, s.steps,
          s.disturbed, coalesce(r.step_s, m.step_s) AS step_s, s.tokens, s.flops_model,
          s.flops_useful, s.flops_executed, t.traced_steps, t.traced_ns,
          t.traced_ns / 1e9 / t.traced_steps AS traced_s, g.len, g.width, g.layers, g.params,
-         g.fma, g.product, g.triad
+         g.fma, g.product, g.triad, g.counted
   FROM v_run AS r JOIN counted AS s ON s.run = r.run_id JOIN middle AS m ON m.run = r.run_id
   JOIN traced AS t ON t.run = r.run_id JOIN given AS g ON g.run = r.run_id
   WHERE r.purpose = 'profile' AND r.status = 'ok';

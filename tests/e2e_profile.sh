@@ -41,6 +41,9 @@ holds "counts are json, too" profile -a dense -p time --counts --format json
 holds "metrics are among them" grep -q 'mfu.exact.product' out
 holds "every profile works" profile -a moe-ec -p memory
 holds "software events, too" profile -a dense -p software
+holds "a GPU's counters have a status everywhere" profile -a dense -p gpu
+holds "and steps of their own, as many as were timed" [ "$(ask \
+    'SELECT counted = flops_executed * steps FROM v_profile WHERE counted IS NOT NULL')" = 1 ]
 
 holds "no comparison sees them" [ "$(ask 'SELECT count(*) FROM v_latest')" = 1 ]
 train p.db -a dense -S workload.steps=10 --resume

@@ -81,7 +81,7 @@ mb_ctx *test_open(const char *name)
 {
     mb_ctx *c;
 
-    cr_assert_eq(mb_ctx_open(name, 2, &c), MB_OK, "%s: %s", name, mb_message());
+    cr_assert_eq(mb_ctx_open(name, MB_FP32, 2, &c), MB_OK, "%s: %s", name, mb_message());
     return c;
 }
 
@@ -155,8 +155,9 @@ mb_route *test_route(mb_ctx *c, enum test_layout layout, int64_t t, int groups)
                 row[filled++] = (int32_t)k;
     }
     first[t] = (int32_t)filled;
-    *r =
-        (mb_route){ .groups = groups, .rows = rows, .tokens = t, .offset = offset, .asked = asked };
+    *r = (mb_route){
+        .groups = groups, .rows = rows, .tokens = t, .offset = offset, .asked = asked, .kept = asked
+    };
     if (layout == TEST_INDEXED) {
         r->token = token;
         r->first = first;

@@ -260,7 +260,7 @@ ParameterizedTest(struct golden_case *g, golden, agrees_with_pytorch)
     config = config_of(s);
     arch = *mb_arch_find(text(s, "arch"));
     arch.random_second = false; /* the one draw that no other program can repeat */
-    cr_assert_eq(mb_ctx_open(g->backend, 1, &c), MB_OK, "%s", mb_message());
+    cr_assert_eq(mb_ctx_open(g->backend, MB_FP32, 1, &c), MB_OK, "%s", mb_message());
     cr_assert_eq(mb_model_open(c, &arch, &config, 1, &m), MB_OK, "%s", mb_message());
     set_weights(m, s);
     expect_evaluation(m, s);

@@ -48,7 +48,7 @@ static mb_tensor *parameter(mb_ctx *c, const char *name, int64_t rows, int64_t c
 /* Three rows of x: row 0 goes to group 1, row 1 is dropped, row 2 goes to both. */
 static mb_route two_groups(mb_tensor *gate)
 {
-    static const int64_t offset[] = { 0, 1, 3 }, asked[] = { 2, 2 };
+    static const int64_t offset[] = { 0, 1, 3 }, asked[] = { 2, 2 }, kept[] = { 1, 2 };
     static const int32_t token[] = { 2, 0, 2 }, first[] = { 0, 1, 1, 3 }, row[] = { 1, 0, 2 };
 
     return (mb_route){ .groups = 2,
@@ -56,6 +56,7 @@ static mb_route two_groups(mb_tensor *gate)
                        .tokens = 3,
                        .offset = offset,
                        .asked = asked,
+                       .kept = kept,
                        .token = token,
                        .first = first,
                        .row = row,
@@ -332,8 +333,12 @@ Test(op_hand, classify_survives_large_logits)
 
 static void sum_squares_body(mb_ctx *c)
 {
-    cr_expect_float_eq(mb_sum_squares(c, (float[]){ 1, -2, 3 }, 3), 14, 1e-6);
-    cr_expect_eq(mb_sum_squares(c, NULL, 0), 0);
+    double sum = -1;
+
+    mb_sum_squares(c, &sum, (float[]){ 1, -2, 3 }, 3);
+    cr_expect_float_eq(sum, 14, 1e-6);
+    mb_sum_squares(c, &sum, NULL, 0);
+    cr_expect_eq(sum, 0);
 }
 
 Test(op_hand, sum_squares)
@@ -345,9 +350,14 @@ Test(op_hand, sum_squares)
 static void adamw_body(mb_ctx *c)
 {
     float p[] = { 1, 1 }, g[] = { 4, -8 }, m[2] = { 0 }, v[2] = { 0 };
-    mb_adamw how = {
-        .lr = 0.125f, .beta1 = 0.75f, .beta2 = 0.5f, .decay = 0.25f, .grad_scale = 0.5f, .step = 1
-    };
+    double squares = 80;
+    mb_adamw how = { .lr = 0.125f,
+                     .beta1 = 0.75f,
+                     .beta2 = 0.5f,
+                     .decay = 0.25f,
+                     .clip = sqrtf(20), /* half the norm */
+                     .squares = &squares,
+                     .step = 1 };
 
     mb_adamw_step(c, p, g, m, v, 2, &how);
     expect(c, "p", p, (float[]){ 1 - 0.125f * 1.25f, 1 + 0.125f * 0.75f }, 2);

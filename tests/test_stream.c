@@ -273,7 +273,7 @@ Test(stream, settings_that_cannot_work_are_refused)
         { { 0, 0, 0.5, MB_TEXT, 0, 0 }, 1, 128, MB_EMISSING, "no documents" },
         { { 1, 1, 1.5, MB_TEXT, 0, 0 }, 1, 128, MB_EINVAL, "image_first" },
         { { 1, 1, NAN, MB_TEXT, 0, 0 }, 1, 128, MB_EINVAL, "image_first" },
-        { { 1, 1, 0.5, 7, 0, 0 }, 1, 128, MB_EINVAL, "boundary" },
+        { { 1, 1, 0.5, MB_MODALITIES, 0, 0 }, 1, 128, MB_EINVAL, "boundary" },
     };
     mb_data *d = data_open_procedural();
     mb_stream *s;

@@ -35,7 +35,7 @@ mb_ctx *tiny_ctx(const char *backend)
 {
     mb_ctx *c;
 
-    cr_assert_eq(mb_ctx_open(backend, 1, &c), MB_OK, "%s", mb_message());
+    cr_assert_eq(mb_ctx_open(backend, MB_FP32, 1, &c), MB_OK, "%s", mb_message());
     return c;
 }
 

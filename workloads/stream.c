@@ -52,7 +52,7 @@ struct mb_stream {
     piece waiting;     /* a whole document that did not fit */
     piece carried;     /* the rest of a text */
     uint8_t *modality; /* of every id, BAD for ids without meaning */
-    int32_t *document; /* the piece being placed, and one token more */
+    int32_t *document; /* the piece being placed, and its next token, -1 at the end */
     int32_t *arranged; /* the same while its parts are put in order */
     mb_batch batch;
     bool dry; /* skipping: move on, write nothing */
@@ -203,7 +203,7 @@ static void arrange(mb_stream *s, int64_t n, const piece *p)
     memcpy(s->document + begin, s->arranged + begin, (size_t)(to - begin) * sizeof *s->arranged);
 }
 
-/* Loads the first N tokens of a piece, and the one that follows if there is one. */
+/* Loads the first N tokens of a piece, and what follows them. */
 static mb_err load(mb_stream *s, const piece *p, int64_t n)
 {
     int64_t with_next = n < p->n ? n + 1 : n;
@@ -216,6 +216,8 @@ static mb_err load(mb_stream *s, const piece *p, int64_t n)
                            s->split->token_path, (long long)(p->first + i) * s->d->width, id);
         s->document[i] = id;
     }
+    if (n == p->n)
+        s->document[n] = -1;
     if (p->whole)
         arrange(s, n, p);
     return MB_OK;
@@ -225,21 +227,23 @@ static mb_err load(mb_stream *s, const piece *p, int64_t n)
 static mb_err place(mb_stream *s, int64_t row, int64_t at, const piece *p, int64_t n)
 {
     mb_batch *b = &s->batch;
+    int64_t to = row * b->len + at;
+    int32_t next;
 
-    if (s->dry)
+    if (s->dry || !n)
         return MB_OK;
     MB_TRY(load(s, p, n));
+    next = s->document[n];
+    memcpy(b->token + to, s->document, (size_t)n * sizeof *b->token);
+    memcpy(b->target + to, s->document + 1, (size_t)n * sizeof *b->target);
+    for (int64_t i = 0; i < n; i++)
+        b->modality[to + i] = s->modality[s->document[i]];
+    memcpy(b->target_modality + to, b->modality + to + 1, (size_t)n - 1);
+    b->target_modality[to + n - 1] = next < 0 ? MB_TEXT : s->modality[next];
     for (int64_t i = 0; i < n; i++) {
-        int64_t to = row * b->len + at + i;
-        int32_t next = i + 1 < p->n ? s->document[i + 1] : -1;
-
-        b->token[to] = s->document[i];
-        b->target[to] = next;
-        b->modality[to] = s->modality[s->document[i]];
-        b->target_modality[to] = next < 0 ? MB_TEXT : s->modality[next];
-        b->position[to] = (int32_t)i;
-        b->lo[to] = (int32_t)at;
-        b->hi[to] = (int32_t)(at + i);
+        b->position[to + i] = (int32_t)i;
+        b->lo[to + i] = (int32_t)at;
+        b->hi[to + i] = (int32_t)(at + i);
     }
     return MB_OK;
 }

@@ -13,13 +13,12 @@ struct mb_block {
 
 enum { ALIGN = 64, SMALLEST = 1 << 20 };
 
+/* NULL, with a message, when there is no memory. */
 static struct mb_block *add_block(mb_arena *a, size_t size)
 {
-    struct mb_block *b = malloc(sizeof *b);
+    struct mb_block *b = mb_alloc(sizeof *b);
 
-    if (!b)
-        return NULL;
-    b->data = aligned_alloc(ALIGN, size);
+    b->data = a->of ? a->of->be->alloc(a->of, size) : mb_host_alloc(NULL, size);
     if (!b->data) {
         free(b);
         return NULL;
@@ -51,7 +50,7 @@ void *mb_arena_take(mb_arena *a, size_t bytes)
 
         b = add_block(a, size);
         if (!b) {
-            fprintf(stderr, "motbench: out of memory (%zu bytes of scratch)\n", size);
+            fprintf(stderr, "motbench: scratch: %s\n", mb_message());
             abort();
         }
     }
@@ -69,28 +68,48 @@ mb_err mb_arena_reserve(mb_arena *a, size_t bytes)
         have += b->size;
     if (have < bytes) {
         mb_arena_free(a);
-        if (!mb_memory_holds((double)bytes) || !add_block(a, round_up(bytes)))
-            return mb_fail(
-                MB_ENOMEM,
-                "no memory for %.1f GiB of activations: a smaller batch or seq_len would "
-                "need less",
-                (double)bytes / (1 << 30));
+        if (!add_block(a, round_up(bytes)))
+            return mb_fail_in(MB_ENOMEM, "activations (a smaller batch or seq_len needs less)");
     }
     return MB_OK;
 }
 
+mb_arena_mark mb_arena_at(const mb_arena *a)
+{
+    return (mb_arena_mark){ a->blocks, a->blocks ? a->blocks->used : 0, a->used };
+}
+
+/* Frees the blocks that are newer than KEPT. */
+static void free_blocks(mb_arena *a, const struct mb_block *kept)
+{
+    while (a->blocks != kept) {
+        struct mb_block *next = a->blocks->next;
+
+        if (a->of)
+            a->of->be->free(a->of, a->blocks->data);
+        else
+            free(a->blocks->data);
+        free(a->blocks);
+        a->blocks = next;
+    }
+}
+
+void mb_arena_release(mb_arena *a, mb_arena_mark mark)
+{
+    free_blocks(a, mark.block);
+    if (mark.block)
+        mark.block->used = mark.block_used;
+    a->used = mark.used;
+}
+
 void mb_arena_reset(mb_arena *a)
 {
-    size_t size = 0;
-
     a->used = 0;
     if (!a->blocks)
         return;
-    if (a->blocks->next) { /* join them, so that the next pass finds one block of the whole size */
-        for (const struct mb_block *b = a->blocks; b; b = b->next)
-            size += b->size;
+    if (a->blocks->next || a->blocks->size < a->peak) { /* the next pass finds one block for all */
         mb_arena_free(a);
-        add_block(a, size);
+        add_block(a, round_up(a->peak));
     }
     if (a->blocks)
         a->blocks->used = 0;
@@ -98,11 +117,5 @@ void mb_arena_reset(mb_arena *a)
 
 void mb_arena_free(mb_arena *a)
 {
-    while (a->blocks) {
-        struct mb_block *next = a->blocks->next;
-
-        free(a->blocks->data);
-        free(a->blocks);
-        a->blocks = next;
-    }
+    free_blocks(a, NULL);
 }

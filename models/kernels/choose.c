@@ -1,8 +1,7 @@
-/* Learned routes: from router logits to groups of rows, and back.
+/* Learned routes: from router logits to groups of rows, and back, for ref, cpu and null.
 
-   Host code in float with double sums, the same for every backend that keeps its data in host
-   memory: T x E numbers are little next to the products around them. Order is fixed by row numbers
-   alone, so that drops and ties are the same on every run.
+   Host code in float with double sums: T x E numbers are little next to the products around them.
+   Order is fixed by row numbers alone, so that drops and ties are the same on every run.
 
    Switch Transformer sections 2.1-2.2, GShard section 2.2, Expert Choice section 3. */
 #include "models/kernels/tape.h"
@@ -93,7 +92,7 @@ static void assign(assignments *a, int64_t token, int expert, float gate)
 }
 
 /* Counting sort by expert, stable, rank by position; then the inverse, from tokens to rows. */
-static mb_route *make_route(mb_ctx *c, const assignments *a, int experts, int64_t t,
+static mb_route *make_route(mb_ctx *c, const assignments *a, int experts, int64_t t, bool wants,
                             int32_t **expert_of_row)
 {
     int64_t *offset = mb_ctx_host(c, (size_t)(experts + 1) * sizeof *offset);
@@ -103,7 +102,7 @@ static mb_route *make_route(mb_ctx *c, const assignments *a, int experts, int64_
     int32_t *first = mb_ctx_host(c, (size_t)(t + 1) * sizeof *first);
     int32_t *row = mb_ctx_host(c, (size_t)a->n * sizeof *row);
     int32_t *fill = mb_ctx_host(c, (size_t)t * sizeof *fill);
-    mb_tensor *gate = mb_tape_tensor(c, "gate", 1, a->n, true);
+    mb_tensor *gate = mb_tape_floats(c, "gate", 1, a->n, wants);
     mb_route *r = mb_ctx_host(c, sizeof *r);
 
     offset[0] = 0;
@@ -132,6 +131,7 @@ static mb_route *make_route(mb_ctx *c, const assignments *a, int experts, int64_
                      .tokens = t,
                      .offset = offset,
                      .asked = a->asked,
+                     .kept = a->load,
                      .token = token,
                      .first = first,
                      .row = row,
@@ -142,9 +142,12 @@ static mb_route *make_route(mb_ctx *c, const assignments *a, int experts, int64_
 
 /* ---- token choice --------------------------------------------------------------------------- */
 
-static int64_t capacity_of(double factor, int64_t rows, int experts)
+int64_t mb_router_room(const mb_router *how, int64_t n, int experts)
 {
-    return (int64_t)ceil(factor * (double)rows / experts - 1e-9);
+    double share = how->choice == MB_TOKEN_CHOOSES ? how->capacity * how->top_k : how->capacity;
+    int64_t room = (int64_t)ceil(share * (double)n / experts - 1e-9);
+
+    return how->capacity > 0 && room < n ? room : n;
 }
 
 /* The k best experts of every token, best first, ties to the lower index; and their scores' sum. */
@@ -207,9 +210,7 @@ static void tokens_choose(mb_ctx *c, decision *d, assignments *a)
     pick_top(c, d);
     for (int64_t start = 0; start < d->t; start += group) {
         int64_t end = start + group < d->t ? start + group : d->t;
-        int64_t most = how->capacity > 0
-                           ? capacity_of(how->capacity * how->top_k, end - start, d->experts)
-                           : (end - start) * how->top_k;
+        int64_t most = mb_router_room(how, end - start, d->experts);
 
         for (int e = 0; e < d->experts; e++)
             room[e] = most;
@@ -283,19 +284,29 @@ static void experts_choose(mb_ctx *c, decision *d, assignments *a)
     for (int e = 0; e < d->experts; e++)
         for (int64_t start = 0; start < d->t; start += group) {
             int64_t end = start + group < d->t ? start + group : d->t;
-            int64_t most = capacity_of(d->how->capacity, end - start, d->experts);
 
-            expert_takes(d, a, copy, e, start, end, most < end - start ? most : end - start);
+            expert_takes(d, a, copy, e, start, end,
+                         mb_router_room(d->how, end - start, d->experts));
         }
 }
 
-/* Without numbers (backend `null`) every row is asked for in turn: the sizes of a full load. */
-static void take_turns(const decision *d, assignments *a)
+/* Rows that all experts have room for. */
+static int64_t room_of_all(const decision *d)
 {
-    int64_t each = capacity_of(d->how->capacity, d->t, d->experts);
-    bool experts = d->how->choice == MB_EXPERT_CHOOSES;
-    int64_t n = experts ? (each < d->t ? each : d->t) * d->experts : d->t * d->how->top_k;
+    int64_t group = d->how->group_rows ? d->how->group_rows : d->t, rest = d->t % group;
 
+    return d->experts * (d->t / group * mb_router_room(d->how, group, d->experts) +
+                         mb_router_room(d->how, rest, d->experts));
+}
+
+/* Without numbers (backend `null`) every row is asked for in turn: the sizes of a full load, or of
+   all the room where that is taken. */
+static void take_turns(mb_ctx *c, const decision *d, assignments *a)
+{
+    bool room = d->how->choice == MB_EXPERT_CHOOSES || (c->padded && d->how->capacity > 0);
+    int64_t n = room ? room_of_all(d) : d->t * d->how->top_k;
+
+    *a = make_list(c, n, d->experts);
     for (int64_t i = 0; i < n; i++) {
         int e = (int)(i % d->experts);
 
@@ -371,66 +382,48 @@ static void score_back(const decision *d, int64_t t, const double *dp, float *dl
     }
 }
 
-static void choose_back(mb_ctx *c, const mb_node *node)
+void mb_host_choose_bwd(mb_ctx *c, float *dlogit, const mb_route *r, const void *made, bool add)
 {
-    uint64_t since = mb_tape_clock(c);
-    const decision *d = node->more;
+    const decision *d = made;
     int n = d->experts;
     double *dp = mb_ctx_host(c, (size_t)n * sizeof *dp);
-    bool add;
-    float *dlogit = mb_tape_grad(c, node->x, &add);
-    mb_cost cost = { .vector = (uint64_t)(8 * d->t * n), .bytes = (uint64_t)(8 * d->t * n) };
 
     for (int64_t t = 0; c->be->computes && t < d->t; t++) {
         for (int e = 0; e < n; e++)
             dp[e] = d->how->balance * n * d->first[e] / (double)d->t;
-        gates_back(d, node->route, t, dp);
+        gates_back(d, r, t, dp);
         score_back(d, t, dp, dlogit, add);
     }
-    mb_tape_enter(c, "choose", MB_BWD, -1, cost, mb_tape_clock(c) - since);
 }
 
-const mb_route *mb_choose(mb_ctx *c, mb_tensor *logits, const mb_router *how, mb_routed *out)
+mb_route *mb_host_choose(mb_ctx *c, const mb_tensor *logits, const mb_router *how, mb_routed *out,
+                         const void **made)
 {
-    uint64_t since = mb_tape_clock(c);
     int64_t t = logits->rows,
             most = t * (how->choice == MB_TOKEN_CHOOSES ? how->top_k : logits->cols);
     decision *d = mb_ctx_host(c, sizeof *d);
-    mb_router *kept = mb_ctx_host(c, sizeof *kept);
-    assignments a = make_list(c, most, (int)logits->cols);
-    mb_routed routed = { 0 };
+    assignments a;
     int32_t *expert;
     mb_route *r;
 
-    assert(how->choice == MB_EXPERT_CHOOSES ? how->capacity > 0
-                                            : how->top_k >= 1 && how->top_k <= logits->cols);
-    assert(how->score == MB_SOFTMAX || (how->balance == 0 && how->z == 0));
-    *kept = *how;
-    *d = (decision){ .how = kept, .experts = (int)logits->cols, .t = t };
+    *d = (decision){ .how = how, .experts = (int)logits->cols, .t = t };
+    *out = (mb_routed){ 0 };
     if (!c->be->computes) {
-        take_turns(d, &a);
+        take_turns(c, d, &a);
     } else {
+        a = make_list(c, most, d->experts);
         make_scores(c, d, mb_f32(logits));
         if (how->choice == MB_TOKEN_CHOOSES)
             tokens_choose(c, d, &a);
         else
             experts_choose(c, d, &a);
-        measure(c, d, &routed);
+        measure(c, d, out);
     }
-    r = make_route(c, &a, d->experts, t, &expert);
+    r = make_route(c, &a, d->experts, t, logits->wants, &expert);
     d->expert = expert;
     for (int e = 0; e < d->experts; e++)
-        routed.asked += a.asked[e];
-    routed.kept = a.n;
-    routed.load = a.load;
-    if (out)
-        *out = routed;
-    mb_tape_enter(c, "choose", MB_FWD, -1,
-                  (mb_cost){ .vector = (uint64_t)(5 * t * d->experts),
-                             .bytes = (uint64_t)(8 * t * d->experts) },
-                  mb_tape_clock(c) - since);
-    if (logits->wants)
-        mb_tape_push(
-            c, (mb_node){ .back = choose_back, .y = r->gate, .x = logits, .route = r, .more = d });
+        out->asked += a.asked[e];
+    out->kept = a.n;
+    *made = d;
     return r;
 }

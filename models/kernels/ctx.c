@@ -10,13 +10,24 @@
 
 static const mb_backend *const backends[] = { &mb_cpu, &mb_ref, &mb_null, NULL };
 static const char *const names[] = { "cpu", "ref", "null", NULL };
+const char *const mb_precision_name[] = { [MB_FP32] = "fp32", [MB_BF16] = "bf16", NULL };
 
 const char *const *mb_backends(void)
 {
     return names;
 }
 
-mb_err mb_ctx_open(const char *backend, int threads, mb_ctx **out)
+mb_err mb_precision_find(const char *name, mb_precision *out)
+{
+    for (int i = 0; mb_precision_name[i]; i++)
+        if (!strcmp(mb_precision_name[i], name)) {
+            *out = (mb_precision)i;
+            return MB_OK;
+        }
+    return mb_fail(MB_EINVAL, "precision '%s': expected fp32 or bf16", name);
+}
+
+mb_err mb_ctx_open(const char *backend, mb_precision precision, int threads, mb_ctx **out)
 {
     const mb_backend *be = NULL;
 
@@ -26,12 +37,26 @@ mb_err mb_ctx_open(const char *backend, int threads, mb_ctx **out)
             be = backends[i];
     if (!be)
         return mb_fail(MB_EINVAL, "backend '%s': expected cpu, ref or null", backend);
-    MB_TRY(be->open(threads, out));
+    if (precision == MB_BF16 && !be->bf16)
+        return mb_fail(MB_EINVAL, "backend '%s': precision bf16: expected fp32", backend);
+    MB_TRY(be->open(precision, threads, out));
     (*out)->be = be;
+    (*out)->precision = precision;
+    (*out)->stored = (*out)->result = be->device ? precision : MB_FP32;
+    (*out)->padded = be->device;
     (*out)->ledger = mb_ledger_new();
     (*out)->layer = -1;
     (*out)->count = true;
+    (*out)->data.of = *out;
     (*out)->data.fake = !be->computes;
+    return MB_OK;
+}
+
+mb_err mb_ctx_open_sizing(const mb_ctx *like, mb_ctx **out)
+{
+    MB_TRY(mb_ctx_open("null", like->precision, 1, out));
+    (*out)->stored = (*out)->result = like->stored;
+    (*out)->padded = like->padded;
     return MB_OK;
 }
 
@@ -43,6 +68,8 @@ void mb_ctx_close(mb_ctx *c)
     mb_arena_free(&c->host);
     mb_ledger_free(c->ledger);
     free(c->nodes);
+    free(c->late);
+    free(c->lent);
     c->be->close(c);
 }
 
@@ -51,9 +78,19 @@ const char *mb_ctx_backend(const mb_ctx *c)
     return c->be->name;
 }
 
+mb_precision mb_ctx_precision(const mb_ctx *c)
+{
+    return c->precision;
+}
+
 int mb_ctx_threads(const mb_ctx *c)
 {
     return c->threads;
+}
+
+void mb_ctx_weights_changed(mb_ctx *c)
+{
+    c->be->weights_changed(c);
 }
 
 mb_err mb_ctx_reserve(mb_ctx *c, size_t bytes)
@@ -67,19 +104,64 @@ size_t mb_ctx_peak(const mb_ctx *c)
     return c->data.peak;
 }
 
+size_t mb_ctx_held(const mb_ctx *c)
+{
+    return c->data.peak + c->host.peak + c->own;
+}
+
+mb_keeping mb_ctx_keeping(const mb_ctx *c)
+{
+    return (mb_keeping){ (int)mb_size(c->stored), c->be->copies, c->be->head_rows, c->padded };
+}
+
 void mb_ctx_reset(mb_ctx *c)
 {
     mb_arena_reset(&c->data);
     mb_arena_reset(&c->host);
     c->n_nodes = 0;
+    c->n_lent = 0;
+    c->be->reset(c);
 }
 
-mb_err mb_ctx_error(mb_ctx *c)
+mb_err mb_ctx_sync(mb_ctx *c)
 {
-    mb_err err = c->err;
+    mb_err err;
 
+    c->be->sync(c);
+    mb_tape_settle(c);
+    err = c->err;
     c->err = MB_OK;
     return err;
+}
+
+void *mb_ctx_alloc(mb_ctx *c, size_t bytes)
+{
+    void *p = c->be->alloc(c, bytes);
+
+    if (p)
+        c->be->clear(c, p, bytes);
+    return p;
+}
+
+void mb_ctx_free(mb_ctx *c, void *p)
+{
+    if (p)
+        c->be->free(c, p);
+}
+
+void mb_ctx_clear(mb_ctx *c, void *p, size_t bytes)
+{
+    c->be->clear(c, p, bytes);
+}
+
+void mb_ctx_write(mb_ctx *c, void *to, const void *from, size_t bytes)
+{
+    c->be->write(c, to, from, bytes);
+}
+
+void mb_ctx_fetch(mb_ctx *c, void *to, const void *from, size_t bytes)
+{
+    c->be->fetch(c, to, from, bytes);
 }
 
 void mb_ctx_record(mb_ctx *c, bool on)
@@ -121,37 +203,39 @@ void *mb_ctx_host(mb_ctx *c, size_t bytes)
     return mb_arena_take(&c->host, bytes);
 }
 
-static mb_tensor *make_tensor(mb_ctx *c, const char *name, int64_t rows, int64_t cols, float *data)
+mb_tensor *mb_wrap(mb_ctx *c, const char *name, int64_t rows, int64_t cols, mb_real *data)
 {
     mb_tensor *t = mb_ctx_host(c, sizeof *t);
 
-    *t = (mb_tensor){
-        .name = name, .slices = 1, .rows = rows, .cols = cols, .rank = 2, .data = data
-    };
+    *t = (mb_tensor){ .name = name,
+                      .slices = 1,
+                      .rows = rows,
+                      .cols = cols,
+                      .rank = 2,
+                      .dtype = c->stored,
+                      .data = data };
     return t;
 }
 
-mb_tensor *mb_wrap(mb_ctx *c, const char *name, int64_t rows, int64_t cols, float *data)
+static mb_tensor *take_tensor(mb_ctx *c, const char *name, int64_t rows, int64_t cols,
+                              mb_precision dtype, bool wants)
 {
-    return make_tensor(c, name, rows, cols, data);
-}
+    mb_tensor *t = mb_wrap(c, name, rows, cols, NULL);
 
-mb_tensor *mb_tape_tensor(mb_ctx *c, const char *name, int64_t rows, int64_t cols, bool wants)
-{
-    size_t bytes = (size_t)(rows * cols) * sizeof(float);
-    mb_tensor *t = make_tensor(c, name, rows, cols, mb_arena_take(&c->data, bytes));
-
+    t->dtype = dtype;
+    t->data = mb_arena_take(&c->data, mb_bytes(t));
     t->wants = wants && c->record;
     return t;
 }
 
-mb_tensor *mb_scratch(mb_ctx *c, const char *name, int64_t rows, int64_t cols)
+mb_tensor *mb_tape_tensor(mb_ctx *c, const char *name, int64_t rows, int64_t cols, bool wants)
 {
-    mb_tensor *t = mb_tape_tensor(c, name, rows, cols, false);
+    return take_tensor(c, name, rows, cols, c->stored, wants);
+}
 
-    if (c->be->computes)
-        memset(t->data, 0, (size_t)mb_count(t) * sizeof(float));
-    return t;
+mb_tensor *mb_tape_floats(mb_ctx *c, const char *name, int64_t rows, int64_t cols, bool wants)
+{
+    return take_tensor(c, name, rows, cols, MB_FP32, wants);
 }
 
 /* ---- the tape ------------------------------------------------------------------------------ */
@@ -171,39 +255,101 @@ void mb_tape_push(mb_ctx *c, mb_node node)
     c->nodes[c->n_nodes++] = node;
 }
 
-float *mb_tape_grad(mb_ctx *c, mb_tensor *t, bool *add)
+/* ---- memory of gradients --------------------------------------------------------------------
+
+   That of an activation is needed from the last of its uses to the call that made it, and then
+   serves another: a backward pass so needs little memory, which stays in cache. */
+
+typedef struct mb_lent {
+    void *memory;
+    size_t bytes, at; /* at: what was in use of the arena before */
+    bool used;
+} mb_lent;
+
+static void *lend(mb_ctx *c, size_t bytes)
+{
+    mb_lent *l;
+
+    for (size_t i = c->n_lent; i > 0; i--) { /* the last one given back is likeliest in cache */
+        l = &c->lent[i - 1];
+        if (!l->used && l->bytes == bytes) {
+            l->used = true;
+            return l->memory;
+        }
+    }
+    if (c->n_lent == c->max_lent) {
+        c->max_lent = c->max_lent ? 2 * c->max_lent : 64;
+        c->lent = realloc(c->lent, c->max_lent * sizeof *c->lent);
+        if (!c->lent)
+            abort();
+    }
+    l = &c->lent[c->n_lent++];
+    *l = (mb_lent){ .bytes = bytes, .at = c->data.used, .used = true };
+    l->memory = mb_arena_take(&c->data, bytes);
+    return l->memory;
+}
+
+/* The call that made Y has been reversed: nobody asks for its gradient any more. */
+static void take_back(mb_ctx *c, mb_tensor *y)
+{
+    for (size_t i = 0; i < c->n_lent; i++)
+        if (c->lent[i].memory == y->grad)
+            c->lent[i].used = false;
+    y->grad = NULL;
+}
+
+void mb_tape_release(mb_ctx *c, mb_arena_mark mark)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < c->n_lent; i++)
+        if (c->lent[i].at < mark.used)
+            c->lent[n++] = c->lent[i];
+    c->n_lent = n;
+    mb_arena_release(&c->data, mark);
+}
+
+mb_real *mb_tape_grad(mb_ctx *c, mb_tensor *t, bool *add)
 {
     *add = t->parameter || t->grad_live;
     if (!t->wants)
         return NULL;
     if (!t->grad)
-        t->grad = mb_arena_take(&c->data, (size_t)mb_count(t) * sizeof(float));
+        t->grad = lend(c, mb_bytes(t));
     t->grad_live = true;
     return t->grad;
 }
 
-void mb_backward(mb_ctx *c)
+void mb_tape_reverse(mb_ctx *c, size_t floor)
 {
     mb_part part = c->part;
     int layer = c->layer;
 
-    while (c->n_nodes > 0) {
-        mb_node *n = &c->nodes[--c->n_nodes];
+    while (c->n_nodes > floor) {
+        mb_node n = c->nodes[--c->n_nodes]; /* its place is free for calls that are made again */
 
-        if (!n->y->grad)
+        if (!n.y->grad)
             continue; /* nothing that the loss depends on */
-        mb_ctx_at(c, n->part, n->layer);
-        n->back(c, n);
+        mb_ctx_at(c, n.part, n.layer);
+        n.back(c, &n);
+        if (n.y->grad)
+            take_back(c, n.y);
     }
     mb_ctx_at(c, part, layer);
 }
 
-uint64_t mb_tape_clock(const mb_ctx *c)
+void mb_backward(mb_ctx *c)
+{
+    mb_tape_reverse(c, 0);
+}
+
+uint64_t mb_tape_clock(mb_ctx *c)
 {
     struct timespec t;
 
     if (!c->trace)
         return 0;
+    c->be->sync(c);
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
@@ -211,6 +357,69 @@ uint64_t mb_tape_clock(const mb_ctx *c)
 void mb_tape_enter(mb_ctx *c, const char *op, mb_pass_kind pass, int group, mb_cost cost,
                    uint64_t wall_ns)
 {
+    if (c->again) { /* work of the backward that the architecture did not ask for */
+        pass = MB_BWD;
+        cost.model = cost.useful = 0;
+    }
     if (c->count)
         mb_ledger_add(c->ledger, op, c->part, c->layer, pass, group, cost, wall_ns);
+}
+
+/* ---- costs that a device has yet to tell ---------------------------------------------------- */
+
+typedef struct mb_late {
+    mb_product_cost cost;
+    mb_part part;
+    int layer;
+    bool again;
+} mb_late;
+
+/* An entry for each weight slice, or one for all; wall time goes to the groups by their rows. */
+static void enter_product(mb_ctx *c, const mb_product_cost *p)
+{
+    const mb_route *r = p->route;
+
+    for (int g = 0; g < r->groups; g++) {
+        int64_t rows = r->offset[g + 1] - r->offset[g], per_row = 2 * p->n * p->k;
+        int64_t moved = (rows > 0 ? p->n * p->k : 0) + rows * (p->n + p->k);
+        mb_cost cost = { .model = (uint64_t)(per_row * r->asked[g]),
+                         .useful = (uint64_t)(per_row * r->kept[g]),
+                         .executed = (uint64_t)(per_row * rows),
+                         .bytes = (uint64_t)moved * mb_size(c->stored) };
+
+        mb_tape_enter(c, "gemm", p->pass, p->sliced ? g : -1, cost,
+                      r->rows ? p->wall_ns * (uint64_t)rows / (uint64_t)r->rows : 0);
+    }
+}
+
+void mb_tape_enter_product(mb_ctx *c, mb_product_cost p)
+{
+    if (!p.route->device) {
+        enter_product(c, &p);
+        return;
+    }
+    if (!c->count)
+        return;
+    if (c->n_late == c->max_late) {
+        c->max_late = c->max_late ? 2 * c->max_late : 64;
+        c->late = realloc(c->late, c->max_late * sizeof *c->late);
+        if (!c->late)
+            abort();
+    }
+    c->late[c->n_late++] = (mb_late){ p, c->part, c->layer, c->again };
+}
+
+void mb_tape_settle(mb_ctx *c)
+{
+    mb_part part = c->part;
+    int layer = c->layer;
+
+    for (size_t i = 0; i < c->n_late; i++) {
+        c->again = c->late[i].again;
+        mb_ctx_at(c, c->late[i].part, c->late[i].layer);
+        enter_product(c, &c->late[i].cost);
+    }
+    c->again = false;
+    c->n_late = 0;
+    mb_ctx_at(c, part, layer);
 }

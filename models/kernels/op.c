@@ -53,7 +53,8 @@ const mb_route *mb_route_sorted(mb_ctx *c, int groups, const int64_t *count)
                      .rows = offset[groups],
                      .tokens = offset[groups],
                      .offset = offset,
-                     .asked = asked };
+                     .asked = asked,
+                     .kept = asked };
     return r;
 }
 
@@ -68,7 +69,7 @@ static void embed_back(mb_ctx *c, const mb_node *n)
 {
     uint64_t since = mb_tape_clock(c);
     bool add;
-    float *dtable = mb_tape_grad(c, n->w, &add);
+    mb_real *dtable = mb_tape_grad(c, n->w, &add);
     int64_t t = n->y->rows, d = n->y->cols;
 
     c->be->embed_bwd(c, dtable, n->y->grad, n->index, t, d, n->w->rows);
@@ -89,33 +90,24 @@ mb_tensor *mb_embed(mb_ctx *c, mb_tensor *table, const int32_t *token, int64_t t
 
 /* ---- gemm ----------------------------------------------------------------------------------- */
 
-/* One entry per weight slice; wall time goes to the groups by their share of the rows. */
 static void enter_gemm(mb_ctx *c, mb_pass_kind pass, const mb_tensor *w, const mb_route *r,
                        uint64_t since)
 {
-    uint64_t wall_ns = mb_tape_clock(c) - since;
-    int64_t n = w->rows, k = w->cols;
-    bool sliced = w->slices > 1;
-
-    for (int g = 0; g < r->groups; g++) {
-        int64_t rows = r->offset[g + 1] - r->offset[g];
-        uint64_t done = (uint64_t)(2 * n * k * rows);
-        mb_cost cost = { .model = (uint64_t)(2 * n * k * r->asked[g]),
-                         .useful = done,
-                         .executed = done,
-                         .bytes = bytes_of((rows > 0 ? n * k : 0) + rows * (n + k)) };
-
-        mb_tape_enter(c, "gemm", pass, sliced ? g : -1, cost,
-                      r->rows ? wall_ns * (uint64_t)rows / (uint64_t)r->rows : 0);
-    }
+    mb_tape_enter_product(c, (mb_product_cost){ .route = r,
+                                                .n = w->rows,
+                                                .k = w->cols,
+                                                .pass = pass,
+                                                .sliced = w->slices > 1,
+                                                .wall_ns = mb_tape_clock(c) - since });
 }
 
 static void gemm_back(mb_ctx *c, const mb_node *n)
 {
     bool add;
-    float *dx = mb_tape_grad(c, n->x, &add);
+    mb_real *dx = mb_tape_grad(c, n->x, &add);
     uint64_t since = mb_tape_clock(c);
 
+    c->result = n->y->dtype;
     if (dx) {
         c->be->gemm_dx(c, dx, n->y->grad, n->w, n->route, add);
         enter_gemm(c, MB_BWD, n->w, n->route, since);
@@ -127,18 +119,63 @@ static void gemm_back(mb_ctx *c, const mb_node *n)
     }
 }
 
-mb_tensor *mb_gemm(mb_ctx *c, mb_tensor *x, mb_tensor *w, const mb_route *r)
+/* y = x w^T into the tensor Y. */
+static mb_tensor *multiply(mb_ctx *c, mb_tensor *y, mb_tensor *x, mb_tensor *w, const mb_route *r)
 {
     uint64_t since = mb_tape_clock(c);
-    mb_tensor *y;
 
     assert(x->cols == w->cols && x->rows == r->rows);
     assert(w->slices == 1 || w->slices == r->groups);
-    y = mb_tape_tensor(c, w->name, x->rows, w->rows, x->wants || w->wants);
-    c->be->gemm(c, mb_f32(y), mb_f32(x), w, r);
+    c->result = y->dtype;
+    c->be->gemm(c, y->data, x->data, w, r);
     enter_gemm(c, MB_FWD, w, r, since);
     mb_tape_push(c, (mb_node){ .back = gemm_back, .y = y, .x = x, .w = w, .route = r });
     return y;
+}
+
+mb_tensor *mb_gemm(mb_ctx *c, mb_tensor *x, mb_tensor *w, const mb_route *r)
+{
+    bool wants = x->wants || w->wants;
+
+    return multiply(c, mb_tape_tensor(c, w->name, x->rows, w->rows, wants), x, w, r);
+}
+
+mb_tensor *mb_logits(mb_ctx *c, mb_tensor *x, mb_tensor *w, const mb_route *r)
+{
+    bool wants = x->wants || w->wants;
+
+    return multiply(c, mb_tape_floats(c, w->name, x->rows, w->rows, wants), x, w, r);
+}
+
+/* ---- choose --------------------------------------------------------------------------------- */
+
+static void choose_back(mb_ctx *c, const mb_node *n)
+{
+    uint64_t since = mb_tape_clock(c);
+    bool add;
+    mb_real *dlogit = mb_tape_grad(c, n->x, &add);
+
+    c->be->choose_bwd(c, dlogit, n->route, n->more, add);
+    enter(c, "choose", MB_BWD, vector_cost(8, mb_count(n->x), 2 * mb_count(n->x)), since);
+}
+
+const mb_route *mb_choose(mb_ctx *c, mb_tensor *logits, const mb_router *how, mb_routed *out)
+{
+    uint64_t since = mb_tape_clock(c);
+    const void *decision;
+    mb_router *kept = mb_ctx_host(c, sizeof *kept);
+    mb_route *r;
+
+    assert(how->choice == MB_EXPERT_CHOOSES ? how->capacity > 0
+                                            : how->top_k >= 1 && how->top_k <= logits->cols);
+    assert(how->score == MB_SOFTMAX || (how->balance == 0 && how->z == 0));
+    *kept = *how;
+    r = c->be->choose(c, logits, kept, out, &decision);
+    enter(c, "choose", MB_FWD, vector_cost(5, mb_count(logits), 2 * mb_count(logits)), since);
+    mb_tape_push(
+        c,
+        (mb_node){ .back = choose_back, .y = r->gate, .x = logits, .route = r, .more = decision });
+    return r;
 }
 
 /* ---- gather --------------------------------------------------------------------------------- */
@@ -147,7 +184,7 @@ static void gather_back(mb_ctx *c, const mb_node *n)
 {
     uint64_t since = mb_tape_clock(c);
     bool add;
-    float *dx = mb_tape_grad(c, n->x, &add);
+    mb_real *dx = mb_tape_grad(c, n->x, &add);
     int64_t d = n->x->cols;
 
     c->be->gather_bwd(c, dx, n->y->grad, n->route, d, add);
@@ -182,11 +219,6 @@ static void combine_back(mb_ctx *c, const mb_node *n)
     float *dgate = NULL, *dw = NULL, *drows;
     bool add;
 
-    if (n->w2 && n->w2->wants) {
-        assert(!n->w2->parameter && !n->w2->grad_live);
-        n->w2->grad = n->y->grad;
-        n->w2->grad_live = true;
-    }
     if (r->gate)
         dgate = mb_tape_grad(c, r->gate, &add);
     if (n->w)
@@ -196,6 +228,12 @@ static void combine_back(mb_ctx *c, const mb_node *n)
     c->be->combine_bwd(c, drows, dgate, dw, n->y->grad, mb_f32(n->x),
                        n->saved ? mb_f32(n->saved) : NULL, n->w ? mb_f32(n->w) : NULL, n->slice, r,
                        d, add);
+    if (n->w2 && n->w2->wants) {
+        assert(!n->w2->parameter && !n->w2->grad_live);
+        n->w2->grad = n->y->grad;
+        n->w2->grad_live = true;
+        n->y->grad = NULL;
+    }
     enter(c, "combine", MB_BWD, vector_cost(n->w ? NORM_BWD_FLOPS + 2 : 2, s * d, 3 * s * d),
           since);
 }
@@ -215,7 +253,7 @@ mb_tensor *mb_combine(mb_ctx *c, mb_tensor *x, mb_tensor *rows, mb_tensor *w, co
                        rows->wants || (x && x->wants) || (w && w->wants) ||
                            (r->gate && r->gate->wants));
     if (w)
-        rstd = mb_tape_tensor(c, "rstd", 1, r->rows, false);
+        rstd = mb_tape_floats(c, "rstd", 1, r->rows, false);
     c->be->combine(c, mb_f32(y), rstd ? mb_f32(rstd) : NULL, x ? mb_f32(x) : NULL, mb_f32(rows),
                    w ? mb_f32(w) : NULL, slice, eps, r, d);
     enter(c, "combine", MB_FWD,
@@ -238,7 +276,7 @@ static void norm_back(mb_ctx *c, const mb_node *n)
     uint64_t since = mb_tape_clock(c);
     int64_t t = n->y->rows, d = n->y->cols;
     bool add, add_dx;
-    float *dw = mb_tape_grad(c, n->w, &add), *dx = mb_tape_grad(c, n->x, &add_dx);
+    mb_real *dw = mb_tape_grad(c, n->w, &add), *dx = mb_tape_grad(c, n->x, &add_dx);
 
     c->be->norm_bwd(c, dx, dw, n->y->grad, mb_f32(n->x), mb_f32(n->saved), mb_f32(n->w), n->slice,
                     t, d, add_dx);
@@ -250,7 +288,7 @@ mb_tensor *mb_norm(mb_ctx *c, mb_tensor *x, mb_tensor *w, const uint8_t *slice, 
     uint64_t since = mb_tape_clock(c);
     int64_t t = x->rows, d = x->cols;
     mb_tensor *y = mb_tape_tensor(c, "norm", t, d, x->wants || w->wants);
-    mb_tensor *rstd = mb_tape_tensor(c, "rstd", 1, t, false);
+    mb_tensor *rstd = mb_tape_floats(c, "rstd", 1, t, false);
 
     assert(w->cols == d);
     c->be->norm(c, mb_f32(y), mb_f32(rstd), mb_f32(x), mb_f32(w), slice, eps, t, d);
@@ -276,7 +314,7 @@ static void rope_back(mb_ctx *c, const mb_node *n)
     bool add, add_dx;
     float *dqw = n->w ? mb_tape_grad(c, n->w, &add) : NULL;
     float *dkw = n->w2 ? mb_tape_grad(c, n->w2, &add) : NULL;
-    float *dx = mb_tape_grad(c, n->x, &add_dx);
+    mb_real *dx = mb_tape_grad(c, n->x, &add_dx);
 
     c->be->rope_bwd(c, dx, dqw, dkw, n->y->grad, mb_f32(n->x), n->w ? mb_f32(n->w) : NULL,
                     n->w2 ? mb_f32(n->w2) : NULL, n->slice, n->index, n->y->rows, n->y->cols / 3,
@@ -328,7 +366,7 @@ static void attend_back(mb_ctx *c, const mb_node *n)
     uint64_t since = mb_tape_clock(c);
     int64_t d = n->y->cols;
     bool add;
-    float *dx = mb_tape_grad(c, n->x, &add);
+    mb_real *dx = mb_tape_grad(c, n->x, &add);
 
     c->executed = 10 * (uint64_t)d * n->span->pairs;
     c->be->attend_bwd(c, dx, n->y->grad, mb_f32(n->y), mb_f32(n->saved), mb_f32(n->x), n->span, d,
@@ -341,7 +379,7 @@ mb_tensor *mb_attend(mb_ctx *c, mb_tensor *x, const mb_span *span, int heads)
     uint64_t since = mb_tape_clock(c);
     int64_t t = x->rows, d = x->cols / 3;
     mb_tensor *y = mb_tape_tensor(c, "attend", t, d, x->wants);
-    mb_tensor *lse = mb_tape_tensor(c, "lse", t, heads, false);
+    mb_tensor *lse = mb_tape_floats(c, "lse", t, heads, false);
 
     assert(t == span->batch * span->len && x->cols == 3 * d && d % heads == 0);
     c->executed = 4 * (uint64_t)d * span->pairs;
@@ -360,7 +398,7 @@ static void swiglu_back(mb_ctx *c, const mb_node *n)
     uint64_t since = mb_tape_clock(c);
     int64_t s = n->y->rows, f = n->y->cols;
     bool add;
-    float *dx = mb_tape_grad(c, n->x, &add);
+    mb_real *dx = mb_tape_grad(c, n->x, &add);
 
     c->be->swiglu_bwd(c, dx, n->y->grad, mb_f32(n->x), s, f, add);
     enter(c, "swiglu", MB_BWD, vector_cost(SWIGLU_BWD_FLOPS, s * f, 5 * s * f), since);
@@ -385,7 +423,7 @@ static void jitter_back(mb_ctx *c, const mb_node *n)
 {
     uint64_t since = mb_tape_clock(c);
     bool add;
-    float *dx = mb_tape_grad(c, n->x, &add);
+    mb_real *dx = mb_tape_grad(c, n->x, &add);
 
     c->be->jitter_bwd(c, dx, n->y->grad, n->eps, n->key, n->y->rows, n->y->cols, add);
     enter(c, "jitter", MB_BWD, vector_cost(2, mb_count(n->y), 2 * mb_count(n->y)), since);
@@ -423,16 +461,19 @@ void mb_classify(mb_ctx *c, mb_tensor *x, mb_tensor *w, const int32_t *target, f
         assert(!add); /* the root: nothing has flowed yet */
         dw = mb_tape_grad(c, w, &add);
     }
+    c->executed = (uint64_t)(2 * d * v * with_target);
     c->be->classify(c, loss, dx, dw, mb_f32(x), mb_f32(w), target, scale, z, t, d, v);
     wall_ns = mb_tape_clock(c) - since;
 
-    cost.model = cost.useful = cost.executed = (uint64_t)(2 * d * v * with_target);
+    cost.model = cost.useful = (uint64_t)(2 * d * v * with_target);
+    cost.executed = c->executed;
     cost.vector = (uint64_t)(SOFTMAX_FLOPS * v * with_target);
     cost.bytes = bytes_of(d * v + t * d);
     mb_tape_enter(c, "classify", MB_FWD, -1, cost, both ? wall_ns / 3 : wall_ns);
     if (!both)
         return;
-    cost.model = cost.useful = cost.executed = (uint64_t)(4 * d * v * with_target);
+    cost.model = cost.useful = 2 * cost.model;
+    cost.executed *= 2;
     cost.vector = 0;
     cost.bytes = bytes_of(2 * (d * v + t * d));
     mb_tape_enter(c, "classify", MB_BWD, -1, cost, wall_ns - wall_ns / 3);
@@ -440,13 +481,12 @@ void mb_classify(mb_ctx *c, mb_tensor *x, mb_tensor *w, const int32_t *target, f
 
 /* ---- optimiser ------------------------------------------------------------------------------ */
 
-double mb_sum_squares(mb_ctx *c, const float *x, int64_t n)
+void mb_sum_squares(mb_ctx *c, double *sum, const float *x, int64_t n)
 {
     uint64_t since = mb_tape_clock(c);
-    double sum = c->be->sum_squares(c, x, n);
 
+    c->be->sum_squares(c, sum, x, n);
     enter(c, "sum_squares", MB_OPT, vector_cost(2, n, n), since);
-    return sum;
 }
 
 void mb_adamw_step(mb_ctx *c, float *p, float *g, float *m, float *v, int64_t n,

@@ -6,7 +6,12 @@
    reverse. A model is therefore written once, forward.
 
    Operations cannot fail: shapes are asserted, scratch is sized beforehand (mb_ctx_reserve), and
-   what a device reports stays with the ctx until mb_ctx_error() returns it.
+   what a device reports stays with the ctx until mb_ctx_sync() returns it.
+
+   A device works behind the back of its caller: what an operation says in host memory (losses,
+   statistics of a route) holds after mb_ctx_sync(), and so does what mb_ctx_fetch() copies.
+   Indices (tokens, positions, slices, spans, targets) are host memory that must not change before
+   mb_ctx_reset(). All else that kernels read or write is memory of the backend (mb_ctx_alloc).
 
    Letters: T tokens (rows of x), S routed rows, D width, H heads, e = D/H, F feed-forward width,
    G groups, E experts, V vocabulary, B sequences of length L. Arguments are borrowed. */
@@ -21,22 +26,55 @@
 typedef struct mb_ctx mb_ctx; /* an open backend: threads, scratch, ledger, recorded calls */
 
 /* BACKEND: "ref" (plain loops, double accumulation), "cpu" or "null" (computes nothing).
-   THREADS: 0 for the machine's own choice. Fails on an unknown backend. */
-mb_err mb_ctx_open(const char *backend, int threads, mb_ctx **out);
+   PRECISION: of the operands of products; all else is computed in fp32 at least.
+   THREADS: 0 for the machine's own choice. Fails on an unknown backend, a precision that it does
+   not know, and a device that is not there. */
+mb_err mb_ctx_open(const char *backend, mb_precision precision, int threads, mb_ctx **out);
+/* A ctx of "null" that takes the scratch that LIKE would: to size it before a run. */
+mb_err mb_ctx_open_sizing(const mb_ctx *like, mb_ctx **out);
 void mb_ctx_close(mb_ctx *c); /* accepts NULL */
 const char *mb_ctx_backend(const mb_ctx *c);
+mb_precision mb_ctx_precision(const mb_ctx *c);
 int mb_ctx_threads(const mb_ctx *c);
 /* NULL-terminated names of the backends in this build. */
 const char *const *mb_backends(void);
-/* The library behind the matrix products of "cpu", and the instruction set it uses on this machine:
-   "oneDNN 2.6.3, avx2". */
-void mb_blas_about(char *text, size_t size);
+extern const char *const mb_precision_name[]; /* "fp32", "bf16", NULL */
+mb_err mb_precision_find(const char *name, mb_precision *out);
+/* What makes the matrix products of "cpu", and with which instructions: "own tiles of 6 x 16,
+ * avx2". */
+void mb_products_about(char *text, size_t size);
+
+/* To be called when the values of parameters (tensors marked so) have changed, by the optimiser
+   too, or their memory goes to others: a backend may keep copies of them in layouts of its own. */
+void mb_ctx_weights_changed(mb_ctx *c);
 
 /* Makes sure that BYTES of scratch are there, so that nothing allocates later. */
 mb_err mb_ctx_reserve(mb_ctx *c, size_t bytes);
 size_t mb_ctx_peak(const mb_ctx *c); /* most scratch bytes in use at once since opening */
-void mb_ctx_reset(mb_ctx *c);        /* ends a pass: forgets results and recorded calls */
-mb_err mb_ctx_error(mb_ctx *c);      /* first device error since the last call, with its message */
+/* Most bytes that it held at once: scratch, indices, and what the backend keeps for itself. */
+size_t mb_ctx_held(const mb_ctx *c);
+typedef struct mb_keeping { /* what makes a backend need more or less memory than another */
+    int activation;         /* bytes of an element of an activation */
+    int copies;             /* bytes that products keep beside each element of a matrix */
+    int head_rows;          /* rows of logits that each thread holds at once */
+    bool padded;            /* learned routes have room for their capacity */
+} mb_keeping;
+mb_keeping mb_ctx_keeping(const mb_ctx *c);
+void mb_ctx_reset(mb_ctx *c); /* ends a pass: forgets results and recorded calls */
+/* Waits until everything asked for is done and fetched; the first error of a device since the last
+   call. */
+mb_err mb_ctx_sync(mb_ctx *c);
+
+/* ---- memory of the backend: host memory, or a device's ------------------------------------- */
+
+void *mb_ctx_alloc(mb_ctx *c, size_t bytes); /* zeroed; NULL, with a message, when there is none */
+void mb_ctx_free(mb_ctx *c, void *p);        /* accepts NULL */
+void mb_ctx_clear(mb_ctx *c, void *p, size_t bytes);
+void mb_ctx_write(mb_ctx *c, void *to, const void *from, size_t bytes); /* from host memory */
+void mb_ctx_fetch(mb_ctx *c, void *to, const void *from, size_t bytes); /* to host memory, for the
+                                                                            next mb_ctx_sync() */
+
+/* ---- the pass under way --------------------------------------------------------------------- */
 
 void mb_ctx_record(mb_ctx *c, bool on); /* off: forward only, nothing kept for a backward */
 void mb_ctx_trace(mb_ctx *c, bool on);  /* on: the ledger also takes wall time per operation */
@@ -47,12 +85,18 @@ mb_ledger *mb_ctx_ledger(mb_ctx *c);
    call; 0 from other backends. */
 uint64_t mb_ctx_counted(mb_ctx *c);
 
-/* Zeroed scratch tensor (1, rows, cols). */
-mb_tensor *mb_scratch(mb_ctx *c, const char *name, int64_t rows, int64_t cols);
-/* A tensor over memory of the caller. */
-mb_tensor *mb_wrap(mb_ctx *c, const char *name, int64_t rows, int64_t cols, float *data);
+/* A tensor of the ctx's own dtype for activations, over memory of the caller. */
+mb_tensor *mb_wrap(mb_ctx *c, const char *name, int64_t rows, int64_t cols, mb_real *data);
 /* Host memory for indices, until mb_ctx_reset(). */
 void *mb_ctx_host(mb_ctx *c, size_t bytes);
+
+/* y = f(x), as f's own calls would compute it, by which only x and y are kept: what lies between is
+   made again by the backward, in the same bits. f is a residual function: its last use of x is
+   mb_combine, and y has the shape of x. ARG is borrowed until mb_backward() has ended; f must do
+   nothing else that counts when it is done twice. The ledger takes the second time as FLOPs
+   executed by the backward, neither model nor useful. */
+typedef mb_tensor *mb_residual(void *arg, mb_tensor *x);
+mb_tensor *mb_recompute(mb_ctx *c, mb_residual *f, void *arg, mb_tensor *x);
 
 /* Runs the recorded calls in reverse. y->grad must be set (all heads but mb_classify, which sets
    its own). Gradients of parameters add to what is there; all others start from nothing. */
@@ -83,16 +127,16 @@ typedef struct mb_router {
     uint64_t key;       /* of the random draws */
 } mb_router;
 
-typedef struct mb_routed { /* what a learned route did */
+typedef struct mb_routed { /* what a learned route did; holds after mb_ctx_sync() */
     int64_t asked, kept;   /* assignments wanted and made; asked - kept were dropped */
     double balance, z;     /* E * sum_e f_e P_e and mean(logsumexp^2), unweighted */
-    const int64_t *load;   /* (E) rows per expert, after drops */
 } mb_routed;
 
 /* The route that LOGITS (T, E) choose. Token choice fills experts in row order and drops what comes
    after the capacity is full: rank 1 of all rows before rank 2. Ties go to the lower index. Expert
    choice: each expert takes its best rows of each group. Gates are the scores; their gradient, and
-   those of both auxiliary losses, flow into logits. out may be NULL. */
+   those of both auxiliary losses, flow into logits. LOGITS come from mb_logits(). *out must live
+   until mb_ctx_sync(). */
 const mb_route *mb_choose(mb_ctx *c, mb_tensor *logits, const mb_router *how, mb_routed *out);
 
 /* ---- operations with gradients ------------------------------------------------------------ */
@@ -103,6 +147,9 @@ mb_tensor *mb_embed(mb_ctx *c, mb_tensor *table, const int32_t *token, int64_t t
 /* y[i] = W[g] x[i] for each row i of group g.  x (S, K), w (G or 1, N, K); returns (S, N).
    FLOPs: 2 K N per row. An empty group costs nothing and its slice gets no gradient. */
 mb_tensor *mb_gemm(mb_ctx *c, mb_tensor *x, mb_tensor *w, const mb_route *r);
+
+/* The same with an fp32 result in every precision: for what a softmax or a choice is made of. */
+mb_tensor *mb_logits(mb_ctx *c, mb_tensor *x, mb_tensor *w, const mb_route *r);
 
 /* y[i] = x[token[i]]; x itself when the route has no index.  x (T, D); returns (S, D). */
 mb_tensor *mb_gather(mb_ctx *c, mb_tensor *x, const mb_route *r);
@@ -146,19 +193,20 @@ mb_tensor *mb_jitter(mb_ctx *c, mb_tensor *x, float eps, uint64_t key);
    * scale and, while recording, the gradients of the total with respect to x and w at once: as the
    root of the backward its upstream gradient is `scale`. Logits are made in chunks of rows and
    never kept. x (T, D), w (V, D), target and loss (T), both host memory; loss[t] = 0 without a
-   target. Costs are those of the rows that have one. */
+   target, and holds after mb_ctx_sync(). Model FLOPs are those of the rows that have one. */
 void mb_classify(mb_ctx *c, mb_tensor *x, mb_tensor *w, const int32_t *target, float scale, float z,
                  float *loss);
 
 /* ---- optimiser ----------------------------------------------------------------------------- */
 
-/* Sum of squares of N floats, in an order that depends on N alone. */
-double mb_sum_squares(mb_ctx *c, const float *x, int64_t n);
+/* *sum = the squares of N floats, in an order that depends on N alone. */
+void mb_sum_squares(mb_ctx *c, double *sum, const float *x, int64_t n);
 
 typedef struct mb_adamw {
     float lr, beta1, beta2, eps, decay;
-    float grad_scale; /* the gradient is multiplied by it first: clipping */
-    int64_t step;     /* from 1, for the bias correction */
+    float clip;            /* > 0: the gradient is first scaled down to this global norm, */
+    const double *squares; /* whose square this is: mb_sum_squares() of all parameters' */
+    int64_t step;          /* from 1, for the bias correction */
 } mb_adamw;
 
 /* AdamW with decoupled decay (Loshchilov & Hutter), N parameters p with gradient g and moments m,

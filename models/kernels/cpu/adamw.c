@@ -16,24 +16,24 @@ static double chunk_squares(const float *x, int64_t n)
     return sum;
 }
 
-double cpu_sum_squares(mb_ctx *c, const float *x, int64_t n)
+void cpu_sum_squares(mb_ctx *c, double *sum, const float *x, int64_t n)
 {
     int64_t chunks = (n + CHUNK - 1) / CHUNK;
-    double *partial = (double *)cpu_space(c, 2 * chunks), sum = 0;
+    double *partial = (double *)cpu_space(c, 2 * chunks);
 
 #pragma omp parallel for num_threads(c->threads)
     for (int64_t k = 0; k < chunks; k++)
         partial[k] = chunk_squares(x + k * CHUNK, k + 1 < chunks ? CHUNK : n - k * CHUNK);
+    *sum = 0;
     for (int64_t k = 0; k < chunks; k++)
-        sum += partial[k];
-    return sum;
+        *sum += partial[k];
 }
 
 /* m^ = m / (1 - beta1^step) and v^ likewise: the corrections are the same for all elements. */
 static void step_chunk(float *restrict p, float *restrict g, float *restrict m, float *restrict v,
                        int64_t n, const mb_adamw *how)
 {
-    float beta1 = how->beta1, beta2 = how->beta2, scale = how->grad_scale, eps = how->eps;
+    float beta1 = how->beta1, beta2 = how->beta2, scale = mb_grad_scale(how), eps = how->eps;
     float rate = (float)(how->lr / (1 - pow(beta1, (double)how->step)));
     float unbias = (float)(1 / (1 - pow(beta2, (double)how->step))), keep = how->lr * how->decay;
 

@@ -216,8 +216,8 @@ static void meet(float *p, const float *rows, const float *across, const workspa
     window seen = columns_of(s);
 
     for (int64_t j = seen.begin; j < seen.end; j += TILE_COLS)
-        tile(p + j, w->width, rows + s->begin * a->e, a->e, 1, across + (s->origin + j) * a->e,
-             a->e, false);
+        tile_rows(p + j, w->width, rows + s->begin * a->e, a->e, across + (s->origin + j) * a->e,
+                  a->e, false);
 }
 
 /* to (strip, e) = p (strip, keys) times the keys' rows of panels of columns */
@@ -225,8 +225,8 @@ static void gather_keys(float *to, const float *p, const float *down, const work
                         const attention *a, const block *s)
 {
     for (int64_t j = 0; j < a->wide; j += TILE_COLS)
-        tile(to + j, a->wide, p + s->low - s->origin, w->width, 1,
-             down + j * w->len + s->low * TILE_COLS, s->keys, false);
+        tile_rows(to + j, a->wide, p + s->low - s->origin, w->width,
+                  down + j * w->len + s->low * TILE_COLS, s->keys, false);
 }
 
 /* to (keys, e) += p^T times the block's rows of panels of columns; a strip of keys takes only the
@@ -242,9 +242,9 @@ static void gather_queries(float *to, const float *p, const float *down, const w
         while (first < last && (w->hi[last] < key || w->lo[last] >= key + TILE_ROWS))
             last--;
         for (int64_t j = 0; first <= last && j < a->wide; j += TILE_COLS)
-            tile(to + key * a->wide + j, a->wide,
-                 p + (first - b->begin) * w->width + key - b->origin, 1, w->width,
-                 down + j * w->len + first * TILE_COLS, last - first + 1, true);
+            tile_columns(to + key * a->wide + j, a->wide,
+                         p + (first - b->begin) * w->width + key - b->origin, w->width,
+                         down + j * w->len + first * TILE_COLS, last - first + 1, true);
     }
 }
 

@@ -77,9 +77,9 @@ static void logits(const head *h, const chunk *k, int64_t block, float *p)
     for (int64_t s = 0; s < h->d; s += DEPTH)
         for (int64_t j = 0; j < n; j += TILE_COLS)
             for (int64_t i = 0; i < k->n; i += TILE_ROWS)
-                tile(p + i * WIDTH + j, WIDTH, k->x + i * h->d + s, h->d, 1,
-                     h->across + (block * BLOCK + j) * h->d + s * TILE_COLS,
-                     smaller(h->d - s, DEPTH), s > 0);
+                tile_rows(p + i * WIDTH + j, WIDTH, k->x + i * h->d + s, h->d,
+                          h->across + (block * BLOCK + j) * h->d + s * TILE_COLS,
+                          smaller(h->d - s, DEPTH), s > 0);
 }
 
 /* Exponentials of a block's logits, with their sums; the target's logit goes to the loss. */
@@ -155,10 +155,11 @@ static void gradients(const head *h, const chunk *k, int64_t block, const float 
 
     for (int64_t j = 0; j < d; j += TILE_COLS) {
         for (int64_t i = 0; i < k->n; i += TILE_ROWS)
-            tile(k->out + i * h->wide + j, h->wide, p + i * WIDTH, WIDTH, 1, down + j * BLOCK, n,
-                 block > 0);
+            tile_rows(k->out + i * h->wide + j, h->wide, p + i * WIDTH, WIDTH, down + j * BLOCK, n,
+                      block > 0);
         for (int64_t i = 0; i < n; i += TILE_ROWS)
-            tile_at(dw, d, i, j, n, d, p + i, 1, WIDTH, k->x_down + j * ROWS, k->n, true);
+            tile_columns_at(dw + i * d + j, d, p + i, WIDTH, k->x_down + j * ROWS, k->n, true,
+                            n - i, d - j);
     }
 }
 

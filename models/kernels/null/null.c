@@ -6,7 +6,7 @@
 
 #include <stdlib.h>
 
-static mb_err null_open(int threads, mb_ctx **out)
+static mb_err null_open(mb_precision precision, int threads, mb_ctx **out)
 {
     *out = mb_zalloc(1, sizeof **out);
     (*out)->be = &mb_null;
@@ -17,6 +17,10 @@ static mb_err null_open(int threads, mb_ctx **out)
 static void null_close(mb_ctx *c)
 {
     free(c);
+}
+
+static void weights_changed(mb_ctx *c)
+{
 }
 
 static void embed(mb_ctx *c, float *y, const float *table, const int32_t *token, int64_t t,
@@ -121,9 +125,8 @@ static void classify(mb_ctx *c, float *loss, float *dx, float *dw, const float *
 {
 }
 
-static double sum_squares(mb_ctx *c, const float *x, int64_t n)
+static void sum_squares(mb_ctx *c, double *sum, const float *x, int64_t n)
 {
-    return 0;
 }
 
 static void adamw(mb_ctx *c, float *p, float *g, float *m, float *v, int64_t n, const mb_adamw *how)
@@ -133,8 +136,11 @@ static void adamw(mb_ctx *c, float *p, float *g, float *m, float *v, int64_t n, 
 const mb_backend mb_null = {
     .name = "null",
     .computes = false,
+    .bf16 = true,
     .open = null_open,
     .close = null_close,
+    MB_HOST_SLOTS,
+    .weights_changed = weights_changed,
     .embed = embed,
     .embed_bwd = embed_bwd,
     .gemm = gemm,

@@ -51,18 +51,18 @@ void mb_ref_jitter_bwd(mb_ctx *c, float *dx, const float *dy, float eps, uint64_
     }
 }
 
-double mb_ref_sum_squares(mb_ctx *c, const float *x, int64_t n)
+void mb_ref_sum_squares(mb_ctx *c, double *sum, const float *x, int64_t n)
 {
-    return ref_sum_products(x, x, n);
+    *sum = ref_sum_products(x, x, n);
 }
 
 void mb_ref_adamw(mb_ctx *c, float *p, float *g, float *m, float *v, int64_t n, const mb_adamw *how)
 {
     double correct1 = 1 - pow(how->beta1, (double)how->step);
-    double correct2 = 1 - pow(how->beta2, (double)how->step);
+    double correct2 = 1 - pow(how->beta2, (double)how->step), scale = mb_grad_scale(how);
 
     for (int64_t i = 0; i < n; i++) {
-        double grad = (double)how->grad_scale * g[i];
+        double grad = scale * g[i];
         double m1 = how->beta1 * (double)m[i] + (1 - (double)how->beta1) * grad;
         double v1 = how->beta2 * (double)v[i] + (1 - (double)how->beta2) * grad * grad;
         double step = m1 / correct1 / (sqrt(v1 / correct2) + how->eps) + how->decay * (double)p[i];

@@ -3,7 +3,7 @@
 
 #include "base/file.h"
 
-static mb_err ref_open(int threads, mb_ctx **out)
+static mb_err ref_open(mb_precision precision, int threads, mb_ctx **out)
 {
     *out = mb_zalloc(1, sizeof **out);
     (*out)->be = &mb_ref;
@@ -16,11 +16,18 @@ static void ref_close(mb_ctx *c)
     free(c);
 }
 
+static void weights_changed(mb_ctx *c)
+{
+    /* reads the parameters themselves */
+}
+
 const mb_backend mb_ref = {
     .name = "ref",
     .computes = true,
     .open = ref_open,
     .close = ref_close,
+    MB_HOST_SLOTS,
+    .weights_changed = weights_changed,
     .embed = mb_ref_embed,
     .embed_bwd = mb_ref_embed_bwd,
     .gemm = mb_ref_gemm,

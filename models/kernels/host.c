@@ -1,0 +1,47 @@
+/* Memory of the backends that keep everything in host memory: ref, cpu and null. Their kernels have
+   finished when they return, so there is nothing to wait for. */
+#include "base/file.h"
+#include "models/kernels/backend.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+enum { LINE = 64, LARGE = 2 << 20 }; /* bytes of a cache line, and of a large page */
+
+void *mb_host_alloc(mb_ctx *c, size_t bytes)
+{
+    size_t unit = bytes < LARGE ? LINE : LARGE, whole = (bytes + unit - 1) / unit * unit;
+    void *p = mb_memory_holds((double)bytes) ? aligned_alloc(unit, whole) : NULL;
+
+    if (p && unit == LARGE)
+        madvise(p, whole, MADV_HUGEPAGE); /* only slower without: rows that lie apart then miss the
+                                             table of pages, and a virtual machine walks two */
+    if (!p)
+        mb_fail(MB_ENOMEM, "no memory for %.1f GiB", (double)bytes / (1 << 30));
+    return p;
+}
+
+void mb_host_free(mb_ctx *c, void *p)
+{
+    free(p);
+}
+
+void mb_host_clear(mb_ctx *c, void *p, size_t bytes)
+{
+    memset(p, 0, bytes);
+}
+
+void mb_host_write(mb_ctx *c, void *to, const void *from, size_t bytes)
+{
+    memcpy(to, from, bytes);
+}
+
+void mb_host_fetch(mb_ctx *c, void *to, const void *from, size_t bytes)
+{
+    memcpy(to, from, bytes);
+}
+
+void mb_host_done(mb_ctx *c)
+{
+}
