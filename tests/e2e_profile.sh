@@ -43,7 +43,7 @@ holds "every profile works" profile -a moe-ec -p memory
 holds "software events, too" profile -a dense -p software
 holds "a GPU's counters have a status everywhere" profile -a dense -p gpu
 holds "and steps of their own, as many as were timed" [ "$(ask \
-    'SELECT counted = flops_executed * steps FROM v_profile WHERE counted IS NOT NULL')" = 1 ]
+    'SELECT abs(counted / flops_executed / steps - 1) < 0.2 FROM v_profile WHERE counted > 0')" = 1 ]
 
 holds "no comparison sees them" [ "$(ask 'SELECT count(*) FROM v_latest')" = 1 ]
 train p.db -a dense -S workload.steps=10 --resume
