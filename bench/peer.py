@@ -3,6 +3,8 @@
 
     peer.py NAME=VALUE...    names as in bench/task.c, and: style=STYLE import=FOLDER
 
+In precision=bf16 forward and loss run under autocast.
+
 FOLDER holds what `step export=FOLDER` wrote. Commands and answers are those of bench/step.c; what
 PyTorch cannot tell (peak, FLOPs, bytes) is 0. The driver compares the losses with those of
 motbench and prints no ratio unless they agree.
@@ -35,7 +37,7 @@ CAPACITY, BALANCE = 1.25, 0.01
 
 def read_task(words):
     task = dict(arch="dense", width=128, layers=6, heads=4, batch=8, len=256, vocab=2048,
-                experts=4, threads=1, mix="50,50", style="")
+                experts=4, threads=1, mix="50,50", precision="fp32", style="")
     for word in words:
         name, _, value = word.partition("=")
         task[name] = int(value) if isinstance(task.get(name), int) else value
@@ -215,18 +217,20 @@ def main():
     optimizer = make_optimizer(model)
     params = [p for slices in model.w.values() for p in slices]
     loss_of = torch.compile(model.loss) if "compile" in task["style"] else model.loss
+    bf16 = task["precision"] == "bf16"
     for line in sys.stdin:
         if line != "step\n":
             sys.exit(f"peer.py: found {line!r}, expected step")
         queued, cpu, wall = queued_ns(), time.process_time_ns(), time.monotonic_ns()
-        loss, total = loss_of()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            loss, total = loss_of()
         total.backward()
         torch.nn.utils.clip_grad_norm_(params, 1.0, foreach=True)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         value = loss.item()
         wall, cpu = time.monotonic_ns() - wall, time.process_time_ns() - cpu
-        print(wall, cpu, queued_ns() - queued, 0, value, 0, 0, 0, flush=True)
+        print(wall, cpu, queued_ns() - queued, 0, value, 0, 0, 0, 0, flush=True)
 
 
 if __name__ == "__main__":

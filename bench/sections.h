@@ -11,6 +11,7 @@ typedef struct mb_plan {                     /* paths are borrowed */
     const char *folder;
     const char *words;   /* added to every model, as bench/task.c reads them; "" */
     int rounds, threads; /* rounds that count; threads: most */
+    bool has[2];         /* by mb_precision: what our backend computes in */
     mb_report report;
 } mb_plan;
 
@@ -19,6 +20,10 @@ typedef struct mb_section {
     enum { MB_ALWAYS, MB_WITH_PEERS, MB_WITH_BASE } when;
     mb_err (*run)(mb_plan *p);
 } mb_section;
+
+/* bench/overhead.c */
+mb_err mb_bench_overhead(mb_plan *p);
+mb_err mb_bench_cmp(mb_plan *p);
 
 extern const mb_section mb_sections[]; /* ends with a NULL name */
 
