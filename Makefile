@@ -9,19 +9,24 @@ CFLAGS ?= $(if $(SAN),-O1 -fno-omit-frame-pointer,-O3) -g -march=$(ARCH)
 # PAPI=0 builds without PAPI's counters, in a folder of its own.
 PAPI   ?= 1
 PAPI1  := $(filter-out 0,$(PAPI))
+# MEDIA=0 builds without libsndfile, libpng and flite: the data set `spoken` cannot be prepared then.
+MEDIA  ?= 1
+MEDIA1 := $(filter-out 0,$(MEDIA))
 B      := build/$(notdir $(CC))$(if $(SAN),-san)$(if $(filter-out native,$(ARCH)),-$(ARCH))
-B      := $B$(if $(PAPI1),,-papi0)
+B      := $B$(if $(PAPI1),,-papi0)$(if $(MEDIA1),,-media0)
 # Of CUDA's libraries these need the headers alone: they are opened while running.
 CUDA_HOME ?= /usr/local/cuda
 CUDNN  := $(wildcard $(CUDA_HOME)/include/cudnn_graph.h)
 CUPTI  := $(wildcard $(CUDA_HOME)/include/cupti_range_profiler.h)
 
 comma  := ,
+FLITE  := $(patsubst %,-lflite_cmu_us_%,kal16 slt rms awb) -lflite_usenglish -lflite_cmulex -lflite
 OWN    := -std=c11 -I. -I$B -D_GNU_SOURCE -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes \
           -Wmissing-prototypes -Wno-unused-parameter -fopenmp -fno-math-errno -fno-trapping-math \
           $(if $(SAN),-fsanitize=address$(comma)undefined -fno-sanitize-recover=all) -MMD -MP \
           $(if $(CUDNN)$(CUPTI),-isystem profiles/c -isystem $(CUDA_HOME)/include)
-LDLIBS := -lsqlite3 -linih -ljansson -lcsv -lmd -lhwloc -lz -lm $(if $(PAPI1),-lpapi -lsde)
+LDLIBS := -lsqlite3 -linih -ljansson -lcsv -lmd -lhwloc -lz -lm $(if $(PAPI1),-lpapi -lsde) \
+          $(if $(MEDIA1),-lsndfile -lpng $(FLITE))
 
 # As harness/main.c does for itself: tests share the machine with other work.
 export GOMP_SPINCOUNT ?= 1000
@@ -31,28 +36,31 @@ export UBSAN_OPTIONS := halt_on_error=1:abort_on_error=1:print_stacktrace=1
 
 # Debian packages to build and run, and those that only tests need.
 DEPS      := libsqlite3-dev libinih-dev libjansson-dev libcsv-dev libmd-dev libhwloc-dev \
-             zlib1g-dev gnuplot-nox $(if $(PAPI1),libpapi-dev)
+             zlib1g-dev gnuplot-nox $(if $(PAPI1),libpapi-dev) \
+             $(if $(MEDIA1),libsndfile1-dev libpng-dev flite1-dev)
 TEST_DEPS := libcriterion-dev sqlite3 clang-format cppcheck
 
 FOLDERS := base models models/kernels models/kernels/ref models/kernels/cpu models/kernels/null \
            models/kernels/cuda \
            workloads profiles results harness
+MEDIA_C := workloads/sound_read.c workloads/picture.c workloads/voice.c
 UNUSED  := harness/main.c profiles/$(if $(PAPI1),no_papi.c,papi.c) \
            profiles/$(if $(CUPTI),no_cupti,cupti).c $(if $(CUPTI),,profiles/cupti_sets.c) \
-           $(patsubst %,models/kernels/cuda/%.c,$(if $(CUDNN),no_cudnn,cudnn cudnn_graph))
+           $(patsubst %,models/kernels/cuda/%.c,$(if $(CUDNN),no_cudnn,cudnn cudnn_graph)) \
+           $(if $(MEDIA1),workloads/no_media.c,$(MEDIA_C))
 SOURCES := $(filter-out $(UNUSED),$(foreach d,$(FOLDERS),$(wildcard $d/*.c)))
 TESTS   := $(filter-out $(if $(CUPTI),,tests/test_metrics.c),$(wildcard tests/*.c))
 # Stand-ins for libraries of a GPU, each called what it stands for.
 FAKES   := $(if $(CUPTI),$(addprefix $B/tests/fake/,libcuda.so.1 libnvidia-ml.so.1 libcupti.so.13))
-# Programs of the benchmark: a worker, the driver, a maker of large databases.
-BENCH   := step driver synthetic
+# Programs of the benchmark: a worker, the driver, makers of large databases and of token data.
+BENCH   := step driver synthetic tokens
 BENCH_C := $(wildcard bench/*.c)
 ALL_C   := $(SOURCES) harness/main.c $(TESTS) $(wildcard tests/fake/*.c) $(BENCH_C)
 ALL_H   := $(foreach d,$(FOLDERS) tests bench,$(wildcard $d/*.h))
 TEXTS   := $(wildcard results/*.sql plots/*.sql plots/*.gp profiles/*.sql profiles/*.ini bench/*.sql)
 obj      = $(patsubst %.c,$B/%.o,$1)
 
-.PHONY: all deps test-deps demo test bench bench-peers bench-python golden layers format format-check analyse config help clean
+.PHONY: all deps test-deps demo test bench bench-peers bench-python gpu-check gpu-bundle golden layers format format-check analyse config help clean
 all: $B/motbench
 .DELETE_ON_ERROR:
 $B/motbench: $(call obj,harness/main.c) $B/libmotbench.a
@@ -105,6 +113,21 @@ bench: $B/bench/driver $B/bench/step $B/bench/synthetic $B/motbench ## steps sid
 bench-peers: bench-python $B/bench/driver $B/bench/step ## against PyTorch, which it installs for itself
 	$B/bench/driver -s peers -p build/peers/bin/python $(BENCH_ARGS)
 bench-python: ; @sh bench/peers.sh build/peers
+# What a GPU is checked with, and carried to a machine that builds nothing (ARCH=x86-64-v3 for one with
+# another processor): programs without debug information, and libraries that are neither the C library's
+# nor CUDA's.
+GPU_CHECK := $(addprefix $B/,motbench tests/all bench/driver bench/step bench/synthetic bench/tokens)
+BUNDLE    := build/gpu-bundle
+gpu-check: $(GPU_CHECK) ## on a machine with a GPU: is everything right, and how fast? (minutes)
+	@sh tests/gpu_check.sh $B
+gpu-bundle: $(GPU_CHECK) $(FAKES) ## build/gpu-bundle, to carry there: sh tests/gpu_check.sh .
+	@rm -rf $(BUNDLE); mkdir -p $(BUNDLE)/tests $(BUNDLE)/bench $(BUNDLE)/lib
+	@for f in $(GPU_CHECK:$B/%=%); do strip -g -o $(BUNDLE)/$$f $B/$$f; done
+	@cp -r tests/golden tests/*.json tests/gpu_check.sh $(BUNDLE)/tests/; cp bench/peer.py $(BUNDLE)/bench/
+	@cp -r workloads $(BUNDLE)/; rm -f $(BUNDLE)/workloads/*.[ch]; $(if $(FAKES),cp -r $B/tests/fake $(BUNDLE)/tests/)
+	@cp $$(ldd $(GPU_CHECK) | sed -n 's|.*=> \(/[^ ]*\) .*|\1|p' | sort -u | \
+	    grep -Ev '/(libc|libm|libdl|librt|libpthread|libresolv|libgcc_s|libstdc\+\+|libcu[a-zA-Z]*|libnv[a-zA-Z]*)\.so') $(BUNDLE)/lib/
+	@du -sm $(BUNDLE) | awk '{ print "$(BUNDLE): " $$1 " MiB"; exit $$1 >= 64 }'
 golden: ## remake the golden values (needs PyTorch, see tests/golden/README.md)
 	/usr/bin/python3 tests/golden/generate.py tests/golden
 

@@ -81,9 +81,9 @@ static bool listed(const char *list, const char *name)
     return false;
 }
 
-static bool possible(const mb_plan *p, const mb_section *s)
+static bool possible(const mb_plan *p, const mb_bench_section *s)
 {
-    return s->when == MB_ALWAYS || (s->when == MB_WITH_PEERS ? !!p->python : !!p->base);
+    return s->when == MB_ALWAYS || (s->when == MB_WITH_BASE ? !!p->base : !!p->python);
 }
 
 static mb_err check_sections(const options *o)
@@ -92,13 +92,13 @@ static mb_err check_sections(const options *o)
 
     for (const char *at = o->only; at && (at = strchr(at, ',')); at++)
         asked++;
-    for (const mb_section *s = mb_sections; s->name; s++) {
+    for (const mb_bench_section *s = mb_bench_sections; s->name; s++) {
         if (!o->only || !listed(o->only, s->name))
             continue;
         found++;
         if (!possible(&o->plan, s))
             return mb_fail(MB_EINVAL, "section %s: needs %s", s->name,
-                           s->when == MB_WITH_PEERS ? "-p" : "-b");
+                           s->when == MB_WITH_BASE ? "-b" : "-p");
     }
     return !o->only || found == asked
                ? MB_OK
@@ -158,8 +158,10 @@ static mb_err run(options *o)
     MB_TRY(mb_report_open(p->folder, !*p->words, &p->report));
     add_facts(&p->report, p->words);
     find_precisions(p);
-    for (const mb_section *s = mb_sections; !err && s->name; s++) {
-        if (!possible(p, s) || (o->only && !listed(o->only, s->name)))
+    for (const mb_bench_section *s = mb_bench_sections; !err && s->name; s++) {
+        bool asked = o->only ? listed(o->only, s->name) : s->when != MB_WHEN_ASKED;
+
+        if (!asked || !possible(p, s))
             continue;
         fprintf(stderr, "%s: %s\n", s->name, s->about);
         err = s->run(p);
@@ -193,10 +195,10 @@ int main(int argc, char **argv)
     static const struct argp argp = {
         .options = known,
         .parser = parse,
-        .doc = "Measures training steps side by side.\v"
-               "Sections: peak mot experts growth memory overhead cmp base peers (base needs -b, "
-               "peers "
-               "-p).",
+        .doc =
+            "Measures training steps side by side.\v"
+            "Sections: peak mot experts growth memory overhead cmp base peers gpu (base needs -b, "
+            "peers and gpu -p; gpu runs only when named).",
     };
     options o = { .plan = { .rounds = 9, .folder = "build/bench", .words = "" } };
     mb_err err;

@@ -358,6 +358,17 @@ static mb_err base(mb_plan *p)
     return MB_OK;
 }
 
+/* Our tokens/s over those of peer I. */
+static void peer_figure(mb_plan *p, const mb_group *g, int i, const char *name, double target)
+{
+    mb_figure f = figure_of(g, name, MB_AT_LEAST, target);
+
+    if (g->v[i].failed)
+        mb_report_missing(&p->report, &f, g->v[i].failed);
+    else
+        mb_report_figure(&p->report, &f, mb_group_ratio(g, i, 0, false));
+}
+
 /* Our tokens/s over those of each style of PyTorch: what counts is the least, its best. */
 static mb_err against_peers(mb_plan *p, mb_precision precision, int threads, const char *name,
                             const char *model, const char *const *styles, double target)
@@ -371,12 +382,8 @@ static mb_err against_peers(mb_plan *p, mb_precision precision, int threads, con
     err = run_group(p, g);
     for (int i = 1; !err && i < g->n; i++) {
         char *whole = mb_format("%s: tokens/s over PyTorch, %s", name, g->v[i].name);
-        mb_figure f = figure_of(g, whole, MB_AT_LEAST, target);
 
-        if (g->v[i].failed)
-            mb_report_missing(&p->report, &f, g->v[i].failed);
-        else
-            mb_report_figure(&p->report, &f, mb_group_ratio(g, i, 0, false));
+        peer_figure(p, g, i, whole, target);
         free(whole);
     }
     return end_group(g, err);
@@ -424,7 +431,39 @@ static mb_err peers(mb_plan *p)
     return in_each_precision(p, peers_in);
 }
 
-const mb_section mb_sections[] = {
+/* On a GPU in bf16, at the size that the targets are for: what counts is the wall, so that a group
+   has two threads. Its models are checked by tests/gpu_check.sh before, and here against PyTorch.
+ */
+static mb_err gpu(mb_plan *p)
+{
+    static const struct {
+        const char *arch;
+        double target;
+    } models[] = { { "dense", 1.10 }, { "mot", 1.10 } };
+
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
+        mb_group *g = new_group(p, "gpu", MB_BF16, 2);
+        char *model = mb_format("arch=%s width=1024 layers=24 heads=16 batch=6 len=4096 "
+                                "vocab=65536 backend=cuda",
+                                models[i].arch);
+        char *name = mb_format("%s 443M: tokens/s over PyTorch, compiled", models[i].arch);
+        mb_err err;
+
+        add_exporting(p, g, model);
+        free(g->v[0].check); /* `ref` would take days */
+        g->v[0].check = NULL;
+        add_peer(p, g, model, "compile");
+        err = run_group(p, g);
+        if (!err)
+            peer_figure(p, g, 1, name, models[i].target);
+        free(model);
+        free(name);
+        MB_TRY(end_group(g, err));
+    }
+    return MB_OK;
+}
+
+const mb_bench_section mb_bench_sections[] = {
     { "peak", "dense steps against the register-only peak", MB_ALWAYS, peak },
     { "mot", "Mixture-of-Transformers against dense, three mixes", MB_ALWAYS, mot },
     { "experts", "Switch and expert choice against dense, per executed FLOP", MB_ALWAYS, experts },
@@ -434,5 +473,6 @@ const mb_section mb_sections[] = {
     { "cmp", "motbench cmp over a large database", MB_ALWAYS, mb_bench_cmp },
     { "base", "this build against another one (-b)", MB_WITH_BASE, base },
     { "peers", "tokens/s against PyTorch (-p)", MB_WITH_PEERS, peers },
+    { "gpu", "the same on a GPU, bf16 (-p, and only when asked for)", MB_WHEN_ASKED, gpu },
     { 0 },
 };

@@ -23,9 +23,9 @@ static const struct {
     {                                                                                              \
 #x, offsetof(mb_task, x), 0                                                                \
     }
-    TEXT(arch),      TEXT(backend), TEXT(mix),       TEXT(export),    TEXT(precision),
-    TEXT(recompute), NUMBER(width), NUMBER(layers),  NUMBER(heads),   NUMBER(batch),
-    NUMBER(len),     NUMBER(vocab), NUMBER(experts), NUMBER(threads),
+    TEXT(arch),   TEXT(backend), TEXT(precision), TEXT(recompute), TEXT(mix),
+    TEXT(export), NUMBER(width), NUMBER(layers),  NUMBER(heads),   NUMBER(batch),
+    NUMBER(len),  NUMBER(vocab), NUMBER(experts), NUMBER(threads),
 #undef TEXT
 #undef NUMBER
 };
@@ -83,9 +83,9 @@ mb_err mb_task_read(mb_task *out, char **words, int n)
 
     *out = (mb_task){ .arch = "dense",
                       .backend = "cpu",
-                      .mix = "50,50",
                       .precision = "fp32",
                       .recompute = "none",
+                      .mix = "50,50",
                       .width = 128,
                       .layers = 6,
                       .heads = 4,

@@ -25,17 +25,20 @@ static const mb_table_column summary_columns[] = {
     { .name = "loss", .show = MB_SHOW_FIXED },
     { .name = "loss_text", .title = "text", .show = MB_SHOW_FIXED },
     { .name = "loss_image", .title = "image", .show = MB_SHOW_FIXED },
+    { .name = "loss_speech", .title = "speech", .show = MB_SHOW_FIXED },
 };
 
 static const char summary_sql[] =
     "WITH last AS ("
     "  SELECT run_id, max(iif(modality = 'all', value, NULL)) AS loss, "
     "    max(iif(modality = 'text', value, NULL)) AS text, "
-    "    max(iif(modality = 'image', value, NULL)) AS image "
+    "    max(iif(modality = 'image', value, NULL)) AS image, "
+    "    max(iif(modality = 'speech', value, NULL)) AS speech "
     "  FROM v_final WHERE split = 'val' AND metric = 'loss' GROUP BY run_id) "
     "SELECT workload, arch, backend, precision, count(*), max(params_total), max(params_active), "
     "  avg(flops_model / tokens), avg(flops_useful / tokens), avg(flops_executed / tokens), "
-    "  avg(tokens_per_s), avg(train_s), max(memory_bytes), avg(loss), avg(text), avg(image) "
+    "  avg(tokens_per_s), avg(train_s), max(memory_bytes), avg(loss), avg(text), avg(image), "
+    "  avg(speech) "
     "FROM v_latest LEFT JOIN last USING (run_id) WHERE ?1 = '' OR workload = ?1 "
     "GROUP BY workload, backend, precision, arch "
     "ORDER BY workload, backend, precision, min(run_id)";

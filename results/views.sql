@@ -106,6 +106,7 @@ CREATE VIEW v_to_match AS
 -- step_s (the median of the undisturbed ones, or of all when there are none) and the counts of
 -- tokens and FLOPs in a step are of those that were timed; traced_s is of a traced one. fma and
 -- product (FLOP/s) and triad (B/s) are what was measured as the most that the machine can do;
+-- datasheet (FLOP/s) what a GPU's maker says;
 -- counted is the executed FLOPs of the steps whose counts would have disturbed timed ones, if any.
 CREATE VIEW v_profile AS
   WITH timed AS (
@@ -138,6 +139,7 @@ CREATE VIEW v_profile AS
            max(iif(event = 'fma', value, NULL)) AS fma,
            max(iif(event = 'product', value, NULL)) AS product,
            max(iif(event = 'triad', value, NULL)) AS triad,
+           max(iif(event = 'datasheet', value, NULL)) AS datasheet,
            max(iif(event = 'counted', value, NULL)) AS counted
     FROM counter WHERE source IN ('model', 'ceiling') GROUP BY run
   )
@@ -145,7 +147,7 @@ CREATE VIEW v_profile AS
          s.disturbed, coalesce(r.step_s, m.step_s) AS step_s, s.tokens, s.flops_model,
          s.flops_useful, s.flops_executed, t.traced_steps, t.traced_ns,
          t.traced_ns / 1e9 / t.traced_steps AS traced_s, g.len, g.width, g.layers, g.params,
-         g.fma, g.product, g.triad, g.counted
+         g.fma, g.product, g.triad, g.datasheet, g.counted
   FROM v_run AS r JOIN counted AS s ON s.run = r.run_id JOIN middle AS m ON m.run = r.run_id
   JOIN traced AS t ON t.run = r.run_id JOIN given AS g ON g.run = r.run_id
   WHERE r.purpose = 'profile' AND r.status = 'ok';
