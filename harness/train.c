@@ -212,8 +212,9 @@ static mb_err evaluate_sections(mb_run *r, unsigned sections, const char *split,
 /* Human and synthetic speech apart, beside "val", which has both. */
 static mb_err evaluate_voices(mb_run *r)
 {
-    static const char *const split[MB_SECTIONS] = { [MB_HUMAN] = "val-human",
-                                                    [MB_SYNTHETIC] = "val-synthetic" };
+    static const char *const split[MB_SECTIONS] = {
+        [MB_HUMAN] = "val-human", [MB_SYNTHETIC] = "val-synthetic"
+    };
 
     for (int i = MB_HUMAN; i <= MB_SYNTHETIC; i++) {
         mb_losses losses = { 0 };
