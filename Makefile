@@ -52,15 +52,15 @@ SOURCES := $(filter-out $(UNUSED),$(foreach d,$(FOLDERS),$(wildcard $d/*.c)))
 TESTS   := $(filter-out $(if $(CUPTI),,tests/test_metrics.c),$(wildcard tests/*.c))
 # Stand-ins for libraries of a GPU, each called what it stands for.
 FAKES   := $(if $(CUPTI),$(addprefix $B/tests/fake/,libcuda.so.1 libnvidia-ml.so.1 libcupti.so.13))
-# Programs of the benchmark: a worker, the driver, a maker of large databases.
-BENCH   := step driver synthetic
+# Programs of the benchmark: a worker, the driver, makers of large databases and of token data.
+BENCH   := step driver synthetic tokens
 BENCH_C := $(wildcard bench/*.c)
 ALL_C   := $(SOURCES) harness/main.c $(TESTS) $(wildcard tests/fake/*.c) $(BENCH_C)
 ALL_H   := $(foreach d,$(FOLDERS) tests bench,$(wildcard $d/*.h))
 TEXTS   := $(wildcard results/*.sql plots/*.sql plots/*.gp profiles/*.sql profiles/*.ini bench/*.sql)
 obj      = $(patsubst %.c,$B/%.o,$1)
 
-.PHONY: all deps test-deps demo test bench bench-peers bench-python golden layers format format-check analyse config help clean
+.PHONY: all deps test-deps demo test bench bench-peers bench-python gpu-check gpu-bundle golden layers format format-check analyse config help clean
 all: $B/motbench
 .DELETE_ON_ERROR:
 $B/motbench: $(call obj,harness/main.c) $B/libmotbench.a
@@ -115,6 +115,21 @@ bench: $B/bench/driver $B/bench/step $B/bench/synthetic $B/motbench ## steps sid
 bench-peers: bench-python $B/bench/driver $B/bench/step ## against PyTorch, which it installs for itself
 	$B/bench/driver -s peers -p build/peers/bin/python $(BENCH_ARGS)
 bench-python: ; @sh bench/peers.sh build/peers
+# What a GPU is checked with, and carried to a machine that builds nothing (ARCH=x86-64-v3 for one with
+# another processor): programs without debug information, and libraries that are neither the C library's
+# nor CUDA's.
+GPU_CHECK := $(addprefix $B/,motbench tests/all bench/driver bench/step bench/synthetic bench/tokens)
+BUNDLE    := build/gpu-bundle
+gpu-check: $(GPU_CHECK) ## on a machine with a GPU: is everything right, and how fast? (minutes)
+	@sh tests/gpu_check.sh $B
+gpu-bundle: $(GPU_CHECK) $(FAKES) ## build/gpu-bundle, to carry there: sh tests/gpu_check.sh .
+	@rm -rf $(BUNDLE); mkdir -p $(BUNDLE)/tests $(BUNDLE)/bench $(BUNDLE)/lib
+	@for f in $(GPU_CHECK:$B/%=%); do strip -g -o $(BUNDLE)/$$f $B/$$f; done
+	@cp -r tests/golden tests/*.json tests/gpu_check.sh $(BUNDLE)/tests/; cp bench/peer.py $(BUNDLE)/bench/
+	@cp -r workloads $(BUNDLE)/; rm -f $(BUNDLE)/workloads/*.[ch]; $(if $(FAKES),cp -r $B/tests/fake $(BUNDLE)/tests/)
+	@cp $$(ldd $(GPU_CHECK) | sed -n 's|.*=> \(/[^ ]*\) .*|\1|p' | sort -u | \
+	    grep -Ev '/(libc|libm|libdl|librt|libpthread|libresolv|libgcc_s|libstdc\+\+|libcu[a-zA-Z]*|libnv[a-zA-Z]*)\.so') $(BUNDLE)/lib/
+	@du -sm $(BUNDLE) | awk '{ print "$(BUNDLE): " $$1 " MiB"; exit $$1 >= 64 }'
 golden: ## remake the golden values (needs PyTorch, see tests/golden/README.md)
 	/usr/bin/python3 tests/golden/generate.py tests/golden
 

@@ -7,22 +7,41 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TRIAD_BYTES = 64 << 20, PRODUCT_WIDTH = 512, OWN_COUNTS = 9 /* at most */ };
+enum {
+    TRIAD_BYTES = 64 << 20,
+    PRODUCT_WIDTH = 512,
+    GPU_WIDTH = 8192,
+    OWN_COUNTS = 10 /* at most */
+};
 
 typedef struct profile {
     const mb_profile_plan *plan;
     mb_run run;
-    mb_outcome outcome;         /* that the run fills in */
-    int64_t *traced_ns;         /* (plan->traced) */
-    mb_event *events;           /* of the set: first those that leave a step its time */
-    size_t quiet;               /* how many these are */
-    mb_counter *quiet_counter;  /* counted the timed steps */
-    mb_counter *other_counter;  /* counted steps of its own; NULL: all events were quiet */
-    double counted;             /* executed FLOPs in those */
-    double fma, product, triad; /* NaN: not measured */
+    mb_outcome outcome;        /* that the run fills in */
+    int64_t *traced_ns;        /* (plan->traced) */
+    mb_event *events;          /* of the set: first those that leave a step its time */
+    size_t quiet;              /* how many these are */
+    mb_counter *quiet_counter; /* counted the timed steps */
+    mb_counter *other_counter; /* counted steps of its own; NULL: all events were quiet */
+    double counted;            /* executed FLOPs in those */
+    double fma, product, triad, datasheet; /* NaN: not known */
 } profile;
 
 /* ---- measuring ------------------------------------------------------------------------------ */
+
+/* What its maker says that a GPU can do at most, dense products, FLOP/s; NaN: not known here. */
+static double datasheet(const char *device, mb_precision precision)
+{
+    static const struct {
+        const char *name;
+        double fp32, bf16;
+    } sheets[] = { { "H200", 67e12, 989.5e12 }, { "H100", 67e12, 989.5e12 } };
+
+    for (size_t i = 0; i < sizeof sheets / sizeof *sheets; i++)
+        if (strstr(device, sheets[i].name))
+            return precision == MB_BF16 ? sheets[i].bf16 : sheets[i].fp32;
+    return NAN;
+}
 
 /* In the same turn as the steps: what a machine gives changes with what else it does. The peak of
    multiply-adds is that of fp32, in which the processor's backends also compute with bf16 operands;
@@ -31,12 +50,17 @@ static mb_err measure_ceilings(profile *p)
 {
     const mb_bench *b = p->run.bench;
     int threads = mb_ctx_threads(p->run.ctx);
+    bool gpu = !strcmp(b->backend, "cuda");
 
-    p->product = NAN;
-    MB_TRY(mb_ceiling_triad(threads, TRIAD_BYTES, &p->triad));
-    MB_TRY(mb_ceiling_fma(threads, &p->fma));
+    p->fma = p->product = p->triad = NAN;
+    p->datasheet = gpu ? datasheet(b->device, b->precision) : NAN;
+    if (!gpu) {
+        MB_TRY(mb_ceiling_triad(threads, TRIAD_BYTES, &p->triad));
+        MB_TRY(mb_ceiling_fma(threads, &p->fma));
+    }
     return strcmp(b->backend, "null")
-               ? mb_ceiling_product(b->backend, b->precision, threads, PRODUCT_WIDTH, &p->product)
+               ? mb_ceiling_product(b->backend, b->precision, threads,
+                                    gpu ? GPU_WIDTH : PRODUCT_WIDTH, &p->product)
                : MB_OK;
 }
 
@@ -167,9 +191,10 @@ static size_t own_counts(const profile *p, mb_counter_row row[OWN_COUNTS])
     row[5] = given("ceiling", "fma", p->fma, "FLOP/s");
     row[6] = given("ceiling", "product", p->product, "FLOP/s");
     row[7] = given("ceiling", "triad", p->triad, "B/s");
+    row[8] = given("ceiling", "datasheet", p->datasheet, "FLOP/s");
     if (p->other_counter)
-        row[8] = given("model", "counted", p->counted, "FLOP");
-    return p->other_counter ? 9 : 8;
+        row[9] = given("model", "counted", p->counted, "FLOP");
+    return p->other_counter ? 10 : 9;
 }
 
 /* What C counted, as rows; returns how many. */
@@ -214,6 +239,7 @@ static mb_err record(profile *p)
     MB_TRY(record_counts(p));
     for (i = 0; i < p->plan->traced; i++)
         MB_TRY(mb_store_overhead(s, r->id, "traced", p->traced_ns[i]));
+    MB_TRY(mb_run_memory(r));
     return mb_store_run_event(s, r->id, "ok", NULL, NULL);
 }
 
