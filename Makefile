@@ -38,7 +38,7 @@ FOLDERS := base models models/kernels models/kernels/ref models/kernels/cpu mode
            models/kernels/cuda \
            workloads profiles results harness
 UNUSED  := harness/main.c profiles/$(if $(PAPI1),no_papi.c,papi.c) \
-           profiles/$(if $(CUPTI),no_cupti,cupti).c $(if $(CUPTI),,profiles/cupti_sets.c) \
+           $(patsubst %,profiles/%.c,$(if $(CUPTI),no_cupti no_activity,cupti cupti_sets activity)) \
            $(patsubst %,models/kernels/cuda/%.c,$(if $(CUDNN),no_cudnn,cudnn cudnn_graph))
 SOURCES := $(filter-out $(UNUSED),$(foreach d,$(FOLDERS),$(wildcard $d/*.c)))
 TESTS   := $(filter-out $(if $(CUPTI),,tests/test_metrics.c),$(wildcard tests/*.c))

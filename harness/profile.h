@@ -15,9 +15,6 @@ typedef struct mb_profile_plan {
     int warm_up, timed, traced; /* steps of each kind, in this order */
 } mb_profile_plan;
 
-/* All the steps that it takes. */
-int mb_profile_steps(const mb_profile_plan *plan);
-
 /* Measures, then records: whatever fails before leaves nothing behind. *run is its id in the store.
  */
 mb_err mb_profile_run(mb_bench *b, const mb_job *job, const mb_profile_plan *plan, int64_t *run);

@@ -15,10 +15,13 @@ static const char profiles[] =
 static const char flags[] =
 #include "results/migration-3.sql.inc"
     ;
+static const char kernels[] =
+#include "results/migration-4.sql.inc"
+    ;
 static const char views[] =
 #include "results/views.sql.inc"
     ;
-static const char *const steps[] = { tables, profiles, flags };
+static const char *const steps[] = { tables, profiles, flags, kernels };
 
 const mb_schema mb_schema_current = { steps, sizeof steps / sizeof *steps, views };
 

@@ -84,7 +84,8 @@ Test(memory, is_less_with_recompute)
     mb_ctx_close(c);
 }
 
-/* ---- against the process ---------------------------------------------------------------------- */
+/* ---- against the process ----------------------------------------------------------------------
+ */
 
 /* The most that the process had in memory since the last forget_peak(), bytes. */
 static double peak_rss(void)
@@ -108,7 +109,8 @@ static bool forget_peak(void)
     return f && !fclose(f) && written;
 }
 
-/* What is held is all there is: nothing large is left out of the count, on one thread and on two. */
+/* What is held is all there is: nothing large is left out of the count, on one thread and on two.
+ */
 Test(memory, that_is_held_is_what_the_process_takes)
 {
 #ifdef __SANITIZE_ADDRESS__
