@@ -9,19 +9,24 @@ CFLAGS ?= $(if $(SAN),-O1 -fno-omit-frame-pointer,-O3) -g -march=$(ARCH)
 # PAPI=0 builds without PAPI's counters, in a folder of its own.
 PAPI   ?= 1
 PAPI1  := $(filter-out 0,$(PAPI))
+# MEDIA=0 builds without libsndfile, libpng and flite: the data set `spoken` cannot be prepared then.
+MEDIA  ?= 1
+MEDIA1 := $(filter-out 0,$(MEDIA))
 B      := build/$(notdir $(CC))$(if $(SAN),-san)$(if $(filter-out native,$(ARCH)),-$(ARCH))
-B      := $B$(if $(PAPI1),,-papi0)
+B      := $B$(if $(PAPI1),,-papi0)$(if $(MEDIA1),,-media0)
 # Of CUDA's libraries these need the headers alone: they are opened while running.
 CUDA_HOME ?= /usr/local/cuda
 CUDNN  := $(wildcard $(CUDA_HOME)/include/cudnn_graph.h)
 CUPTI  := $(wildcard $(CUDA_HOME)/include/cupti_range_profiler.h)
 
 comma  := ,
+FLITE  := $(patsubst %,-lflite_cmu_us_%,kal16 slt rms awb) -lflite_usenglish -lflite_cmulex -lflite
 OWN    := -std=c11 -I. -I$B -D_GNU_SOURCE -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes \
           -Wmissing-prototypes -Wno-unused-parameter -fopenmp -fno-math-errno -fno-trapping-math \
           $(if $(SAN),-fsanitize=address$(comma)undefined -fno-sanitize-recover=all) -MMD -MP \
           $(if $(CUDNN)$(CUPTI),-isystem profiles/c -isystem $(CUDA_HOME)/include)
-LDLIBS := -lsqlite3 -linih -ljansson -lcsv -lmd -lhwloc -lz -lm $(if $(PAPI1),-lpapi -lsde)
+LDLIBS := -lsqlite3 -linih -ljansson -lcsv -lmd -lhwloc -lz -lm $(if $(PAPI1),-lpapi -lsde) \
+          $(if $(MEDIA1),-lsndfile -lpng $(FLITE))
 
 # As harness/main.c does for itself: tests share the machine with other work.
 export GOMP_SPINCOUNT ?= 1000
@@ -31,15 +36,18 @@ export UBSAN_OPTIONS := halt_on_error=1:abort_on_error=1:print_stacktrace=1
 
 # Debian packages to build and run, and those that only tests need.
 DEPS      := libsqlite3-dev libinih-dev libjansson-dev libcsv-dev libmd-dev libhwloc-dev \
-             zlib1g-dev gnuplot-nox $(if $(PAPI1),libpapi-dev)
+             zlib1g-dev gnuplot-nox $(if $(PAPI1),libpapi-dev) \
+             $(if $(MEDIA1),libsndfile1-dev libpng-dev flite1-dev)
 TEST_DEPS := libcriterion-dev sqlite3 clang-format cppcheck
 
 FOLDERS := base models models/kernels models/kernels/ref models/kernels/cpu models/kernels/null \
            models/kernels/cuda \
            workloads profiles results harness
+MEDIA_C := workloads/sound_read.c workloads/picture.c workloads/voice.c
 UNUSED  := harness/main.c profiles/$(if $(PAPI1),no_papi.c,papi.c) \
            $(patsubst %,profiles/%.c,$(if $(CUPTI),no_cupti no_activity,cupti cupti_sets activity)) \
-           $(patsubst %,models/kernels/cuda/%.c,$(if $(CUDNN),no_cudnn,cudnn cudnn_graph))
+           $(patsubst %,models/kernels/cuda/%.c,$(if $(CUDNN),no_cudnn,cudnn cudnn_graph)) \
+           $(if $(MEDIA1),workloads/no_media.c,$(MEDIA_C))
 SOURCES := $(filter-out $(UNUSED),$(foreach d,$(FOLDERS),$(wildcard $d/*.c)))
 TESTS   := $(filter-out $(if $(CUPTI),,tests/test_metrics.c),$(wildcard tests/*.c))
 # Stand-ins for libraries of a GPU, each called what it stands for.

@@ -280,6 +280,7 @@ static mb_err record(profile *p)
     MB_TRY(record_kernels(p));
     for (i = 0; i < p->plan->traced; i++)
         MB_TRY(mb_store_overhead(s, r->id, "traced", p->traced_ns[i]));
+    MB_TRY(mb_run_memory(r));
     return mb_store_run_event(s, r->id, "ok", NULL, NULL);
 }
 

@@ -148,13 +148,24 @@ static mb_err restore(mb_run *r)
 
 /* ---- ending -------------------------------------------------------------------------------- */
 
+mb_err mb_run_memory(mb_run *r)
+{
+    mb_memory said;
+
+    if (!r->model)
+        return MB_OK;
+    said = mb_model_memory(r->model);
+    return mb_store_memory(r->bench->store, r->id, (int64_t)mb_model_held(r->model),
+                           (int64_t)mb_memory_total(&said));
+}
+
 static mb_err record_overheads(mb_run *r)
 {
     int i;
 
     for (i = 0; i < MB_OVERHEADS; i++)
         MB_TRY(mb_store_overhead(r->bench->store, r->id, overhead_name[i], r->overhead_ns[i]));
-    return MB_OK;
+    return mb_run_memory(r);
 }
 
 /* The operations, once: a run may be killed between writing them and being "ok". */

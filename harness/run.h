@@ -44,6 +44,8 @@ mb_err mb_run_open(mb_run *r);
 /* A new run's row in the store, with its settings: r->uuid and r->id. PURPOSE "train" or "profile";
    STEPS are planned. The model may be missing, when it could not be opened. */
 mb_err mb_run_begin(mb_run *r, const char *purpose, int64_t steps);
+/* What the run held in memory at most, into the store; nothing without a model. */
+mb_err mb_run_memory(mb_run *r);
 void mb_run_close(mb_run *r);
 void mb_run_uuid(mb_run *r); /* gives it one */
 

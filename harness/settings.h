@@ -65,6 +65,7 @@ typedef struct mb_settings {
     int source; /* index into the names of workload.data */
     int text_vocab;
     char path[MB_STRING_MAX], fashion_dir[MB_STRING_MAX], wordnet_dir[MB_STRING_MAX];
+    char stamps_dir[MB_STRING_MAX];
     mb_mixture mixture;
     int64_t len, batch, steps, eval_every, eval_batches, checkpoint_every;
     int accumulate;
@@ -120,6 +121,8 @@ void mb_pairs_free(mb_pair *pairs, size_t n);
 
 /* What data and models want to know; strings are borrowed from s. */
 mb_data_request mb_settings_data(const mb_settings *s);
+/* Refuses open data that are not of the workload's kind: with speech, without. */
+mb_err mb_settings_fit(const mb_settings *s, const mb_data *d);
 mb_model_config mb_settings_model(const mb_settings *s, const mb_arch_settings *a, int vocab,
                                   int modalities);
 /* The learning rate of STEP (from 0): linear warm-up, then the schedule down to min_lr * lr. */

@@ -43,8 +43,10 @@ static mb_err check_data(mb_settings *s)
 {
     const char *source = mb_settings_data(s).source;
 
-    if (s->kind != MB_CHAMELEON)
-        return mb_fail(MB_EINVAL, "%s: key 'kind': not supported by this build, expected chameleon",
+    if (s->kind == MB_TRANSFUSION)
+        return mb_fail(MB_EINVAL,
+                       "%s: key 'kind': not supported by this build, expected chameleon or "
+                       "chameleon-speech",
                        mb_settings_place(s, NULL, "workload", "kind"));
     if (!strcmp(source, "shards") && !*s->path)
         return mb_fail(MB_EINVAL, "%s: key 'data': shards need key 'path', the user's own data",
@@ -53,7 +55,7 @@ static mb_err check_data(mb_settings *s)
         return mb_fail(MB_EINVAL, "%s: key 'pair_weight': 0 like text_weight, expected one above 0",
                        mb_settings_place(s, NULL, "workload", "pair_weight"));
     if (s->text_vocab == 0 && strcmp(source, "shards"))
-        s->text_vocab = strcmp(source, "fashion") ? 320 : 4096;
+        s->text_vocab = strncmp(source, "procedural", strlen("procedural")) ? 4096 : 320;
     return MB_OK;
 }
 
@@ -142,7 +144,19 @@ mb_data_request mb_settings_data(const mb_settings *s)
         .path = *s->path ? s->path : NULL,
         .fashion_dir = *s->fashion_dir ? s->fashion_dir : NULL,
         .wordnet_dir = *s->wordnet_dir ? s->wordnet_dir : NULL,
+        .stamps_dir = *s->stamps_dir ? s->stamps_dir : NULL,
     };
+}
+
+mb_err mb_settings_fit(const mb_settings *s, const mb_data *d)
+{
+    bool speech = mb_data_modalities(d) > MB_SPEECH;
+
+    if (speech != (s->kind == MB_CHAMELEON_SPEECH))
+        return mb_fail(MB_EINVAL, "%s: key 'data': %s has %s speech, expected kind = %s",
+                       mb_settings_place(s, NULL, "workload", "data"), mb_data_name(d),
+                       speech ? "some" : "no", speech ? "chameleon-speech" : "chameleon");
+    return MB_OK;
 }
 
 mb_model_config mb_settings_model(const mb_settings *s, const mb_arch_settings *a, int vocab,

@@ -192,20 +192,47 @@ static mb_err evaluate_batches(mb_run *r, mb_stream *stream, mb_losses *l)
     return MB_OK;
 }
 
-static mb_err evaluate(mb_run *r)
+/* Measures the losses on documents of SECTIONS, as in mb_mixture, under the name SPLIT. */
+static mb_err evaluate_sections(mb_run *r, unsigned sections, const char *split, mb_losses *l)
 {
     const mb_settings *s = r->job->work->settings;
-    int64_t start = mb_wall_ns(), end;
-    mb_losses losses = { 0 };
+    mb_mixture mixture = s->mixture;
     mb_stream *stream;
     mb_err err;
 
-    MB_TRY(mb_stream_open(r->job->work->data, MB_VAL, &s->mixture, 0, s->batch, s->len, &stream));
-    err = evaluate_batches(r, stream, &losses);
+    mixture.sections = sections;
+    MB_TRY(mb_stream_open(r->job->work->data, MB_VAL, &mixture, 0, s->batch, s->len, &stream));
+    err = evaluate_batches(r, stream, l);
     mb_stream_close(stream);
-    if (err)
-        return err;
-    mb_samples_losses(&r->samples, r->step, mb_split_name[MB_VAL], &losses);
+    if (!err)
+        mb_samples_losses(&r->samples, r->step, split, l);
+    return err;
+}
+
+/* Human and synthetic speech apart, beside "val", which has both. */
+static mb_err evaluate_voices(mb_run *r)
+{
+    static const char *const split[MB_SECTIONS] = {
+        [MB_HUMAN] = "val-human", [MB_SYNTHETIC] = "val-synthetic"
+    };
+
+    for (int i = MB_HUMAN; i <= MB_SYNTHETIC; i++) {
+        mb_losses losses = { 0 };
+
+        if (r->job->work->settings->mixture.speech_share > 0 &&
+            mb_data_section(r->job->work->data, MB_VAL, (enum mb_section)i) > 0)
+            MB_TRY(evaluate_sections(r, 1u << i, split[i], &losses));
+    }
+    return MB_OK;
+}
+
+static mb_err evaluate(mb_run *r)
+{
+    int64_t start = mb_wall_ns(), end;
+    mb_losses losses = { 0 };
+
+    MB_TRY(evaluate_sections(r, 0, mb_split_name[MB_VAL], &losses));
+    MB_TRY(evaluate_voices(r));
     r->out->val = losses;
     end = mb_wall_ns();
     r->overhead_ns[MB_EVALUATING] += end - start;

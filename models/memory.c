@@ -19,32 +19,41 @@ static int64_t routed_rows(const mb_model *m, bool padded)
     return padded || experts_choose || room < t * k ? room : t * k;
 }
 
-/* Elements that one layer makes, with their gradients, in its forward and backward. */
+/* Elements that the forward of one layer makes. */
 static int64_t layer_elements(const mb_model *m, int64_t s)
 {
     const mb_model_config *g = &m->config;
-    int64_t t = g->batch * g->len, d = g->width, f = g->ffn_width, e = g->experts;
-    int64_t n = 18 * t * d + t * g->heads + s * (2 * d + 6 * f);
+    int64_t t = g->batch * g->len, d = g->width, f = g->ffn_width;
+    int64_t n = 10 * t * d + t * g->heads + s * (d + 3 * f);
 
     if (g->norm == MB_PRE)
-        n += 4 * t * d;
+        n += 2 * t * d;
     if (m->arch->ffn == MB_BY_ROUTER) {
-        n += 2 * s * d + 2 * t * e;
+        n += s * d + t * g->experts;
         if (g->jitter > 0)
-            n += 2 * t * d;
+            n += t * d;
         if (g->gate == MB_INSIDE)
-            n += 2 * t * d;
+            n += t * d;
     }
     return n;
+}
+
+/* Elements of the buffers that gradients pass on to each other. */
+static int64_t gradient_elements(const mb_model *m, int64_t s)
+{
+    const mb_model_config *g = &m->config;
+    int64_t t = g->batch * g->len, d = g->width, n = 9 * t * d + 3 * s * g->ffn_width;
+
+    return m->arch->ffn == MB_BY_ROUTER ? n + s * d + t * g->experts : n;
 }
 
 static int64_t activation_elements(const mb_model *m, int64_t s)
 {
     const mb_model_config *g = &m->config;
-    int64_t td = g->batch * g->len * g->width, layer = layer_elements(m, s);
+    int64_t td = g->batch * g->len * g->width, layer = layer_elements(m, s), n = g->layers;
 
-    return 4 * td +
-           (g->recompute == MB_RECOMPUTE_LAYER ? g->layers * td + layer : g->layers * layer);
+    return 2 * td + (g->recompute == MB_RECOMPUTE_LAYER ? n * td + layer : n * layer) +
+           gradient_elements(m, s);
 }
 
 /* Scores, choices and indices of learned routes; a recomputed layer chooses twice. */

@@ -1,17 +1,8 @@
--- Version 4: what a GPU did for each operation of a profiled run, kernel by kernel.
-
--- Sums over as many steps as were traced, in steps of their own. Part '' is outside of operations;
--- op 'launch gaps' is the time in which the device did nothing between the first launch of a step
--- and its last.
-CREATE TABLE kernel (
+-- Version 4: the memory of training. One row for each process that trained the run, since one that
+-- was interrupted has several.
+CREATE TABLE memory (
   run INTEGER NOT NULL REFERENCES run,
-  op TEXT NOT NULL,
-  part TEXT NOT NULL,
-  layer INTEGER NOT NULL,
-  pass TEXT NOT NULL,
-  name TEXT NOT NULL, -- the kernel's own; 'copy', 'fill'
-  calls INTEGER NOT NULL CHECK (calls >= 0),
-  gpu_ns INTEGER NOT NULL CHECK (gpu_ns >= 0),
-  bytes INTEGER NOT NULL CHECK (bytes >= 0), -- of copies and fills
-  PRIMARY KEY (run, op, part, layer, pass, name)
-) STRICT, WITHOUT ROWID;
+  peak_bytes INTEGER NOT NULL CHECK (peak_bytes >= 0),       -- held by the run at most
+  predicted_bytes INTEGER NOT NULL CHECK (predicted_bytes >= 0) -- by the formulas of models/README.md
+) STRICT;
+CREATE INDEX memory_by_run ON memory (run);

@@ -111,6 +111,9 @@ mb_err mb_store_counters(mb_store *s, int64_t run, const mb_counter_row *rows, s
    profiled run "traced", one for each traced step. */
 mb_err mb_store_overhead(mb_store *s, int64_t run, const char *kind, int64_t wall_ns);
 
+/* Bytes that the run held at most in this process, and those that the formulas had said. */
+mb_err mb_store_memory(mb_store *s, int64_t run, int64_t peak_bytes, int64_t predicted_bytes);
+
 typedef struct mb_match_row { /* one line of v_to_match */
     const char *workload, *arch, *baseline, *backend, *precision, *modality, *metric, *split, *by;
     double slope, ci_lo, ci_hi; /* NaN: NULL */

@@ -17,7 +17,8 @@ CREATE VIEW v_pace AS
   GROUP BY run;
 
 -- train_s is the wall clock of all training steps; step_s the median undisturbed step, and
--- tokens_per_s goes with it, so that a busy machine does not decide. build, machine, dataset and
+-- tokens_per_s goes with it, so that a busy machine does not decide. memory_bytes is the most that
+-- the run held, memory_predicted_bytes what the formulas say. build, machine, dataset and
 -- settings point into v_fact.
 CREATE VIEW v_run AS
   SELECT r.id AS run_id, r.uuid, r.workload, r.arch, r.seed, r.backend, r.precision,
@@ -33,6 +34,8 @@ CREATE VIEW v_run AS
          coalesce(s.wall_ns_sum, 0) / 1e9 AS train_s,
          p.step_s,
          s.tokens_sum / (s.step * p.step_s) AS tokens_per_s,
+         (SELECT max(peak_bytes) FROM memory WHERE run = r.id) AS memory_bytes,
+         (SELECT max(predicted_bytes) FROM memory WHERE run = r.id) AS memory_predicted_bytes,
          r.device, r.build, r.machine, r.dataset, r.settings, r.job, r.purpose, e.pid,
          strftime('%Y-%m-%d %H:%M:%S', b.at_ns / 1000000000, 'unixepoch') AS begun,
          strftime('%Y-%m-%d %H:%M:%S', e.at_ns / 1000000000, 'unixepoch') AS changed

@@ -391,6 +391,13 @@ mb_err mb_store_overhead(mb_store *s, int64_t run, const char *kind, int64_t wal
                       run, kind, wall_ns);
 }
 
+mb_err mb_store_memory(mb_store *s, int64_t run, int64_t peak_bytes, int64_t predicted_bytes)
+{
+    return mb_sql_run(s,
+                      "INSERT INTO memory (run, peak_bytes, predicted_bytes) VALUES (?1, ?2, ?3)",
+                      "iii", run, peak_bytes, predicted_bytes);
+}
+
 typedef struct match_rows {
     int64_t comparison;
     const mb_match_row *row;

@@ -66,6 +66,23 @@ Test(memory, is_what_the_formula_says)
         }
 }
 
+/* Every layer drops another number of rows, and yet their gradients share memory: no more is taken
+   than a full load needs, for which scratch is sized. */
+Test(memory, of_gradients_is_shared_by_layers_that_keep_other_rows)
+{
+    const mb_arch *arch = mb_arch_find("switch");
+    mb_model_config config = config_of(arch, 0);
+    mb_ctx *cpu = tiny_ctx("cpu"), *null = tiny_ctx("null");
+
+    config.layers = 12;
+    config.capacity = 1;
+    measure(cpu, arch, &config);
+    measure(null, arch, &config);
+    cr_expect_leq(mb_ctx_peak(cpu), mb_ctx_peak(null));
+    mb_ctx_close(cpu);
+    mb_ctx_close(null);
+}
+
 Test(memory, is_less_with_recompute)
 {
     mb_ctx *c = tiny_ctx("cpu");
@@ -109,8 +126,8 @@ static bool forget_peak(void)
     return f && !fclose(f) && written;
 }
 
-/* What is held is all there is: nothing large is left out of the count, on one thread and on two.
- */
+/* What is held is all there is, on one thread and on two: nothing large is left out of the count.
+   The process takes large pages whole. */
 Test(memory, that_is_held_is_what_the_process_takes)
 {
 #ifdef __SANITIZE_ADDRESS__
@@ -137,7 +154,7 @@ Test(memory, that_is_held_is_what_the_process_takes)
         m = tiny_model(c, dense, &config, 1);
         cr_assert_eq(mb_model_step(m, &batch, 1, &how, 0, &losses), MB_OK);
         ratio = (peak_rss() - before) / (double)mb_model_held(m);
-        cr_expect(ratio > 0.95 && ratio < 1.05, "%d threads: %.3f", threads, ratio);
+        cr_expect(ratio > 0.9 && ratio < 1.1, "%d threads: %.3f", threads, ratio);
         mb_model_close(m);
         mb_ctx_close(c);
         tiny_free(&batch);

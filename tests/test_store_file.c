@@ -228,6 +228,7 @@ Test(store_file, our_first_version_is_brought_forward)
         fixture_path("1.db"), "");
     cr_assert_eq(mb_store_open(fixture_path("1.db"), false, &s), MB_OK, "%s", mb_message());
     cr_assert_str_eq(fixture_ask(s, "SELECT workload || purpose FROM v_latest"), "wtrain");
+    cr_assert_eq(mb_store_memory(s, 1, 2, 3), MB_OK, "%s", mb_message());
     mb_store_close(s);
 }
 

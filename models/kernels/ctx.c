@@ -263,7 +263,9 @@ void mb_tape_push(mb_ctx *c, mb_node node)
 /* ---- memory of gradients --------------------------------------------------------------------
 
    That of an activation is needed from the last of its uses to the call that made it, and then
-   serves another: a backward pass so needs little memory, which stays in cache. */
+   serves another: a backward pass so needs little memory, which stays in cache. Learned routes keep
+   other numbers of rows in every layer and step, so a little more is taken than is asked for, and
+   what is large enough serves. */
 
 typedef struct mb_lent {
     void *memory;
@@ -271,17 +273,40 @@ typedef struct mb_lent {
     bool used;
 } mb_lent;
 
-static void *lend(mb_ctx *c, size_t bytes)
+/* BYTES, to the next eighth of its power of two. */
+static size_t roomy(size_t bytes)
 {
-    mb_lent *l;
+    size_t step = 8;
+
+    while (16 * step <= bytes)
+        step *= 2;
+    return (bytes + step - 1) / step * step;
+}
+
+/* The smallest that is free and holds BYTES without wasting as much; NULL when there is none. */
+static mb_lent *find_free(mb_ctx *c, size_t bytes)
+{
+    mb_lent *best = NULL;
 
     for (size_t i = c->n_lent; i > 0; i--) { /* the last one given back is likeliest in cache */
-        l = &c->lent[i - 1];
-        if (!l->used && l->bytes == bytes) {
-            l->used = true;
-            return l->memory;
-        }
+        mb_lent *l = &c->lent[i - 1];
+
+        if (!l->used && l->bytes >= bytes && l->bytes / 2 < bytes &&
+            (!best || l->bytes < best->bytes))
+            best = l;
     }
+    return best;
+}
+
+static void *lend(mb_ctx *c, size_t bytes)
+{
+    mb_lent *l = find_free(c, bytes);
+
+    if (l) {
+        l->used = true;
+        return l->memory;
+    }
+    bytes = roomy(bytes);
     if (c->n_lent == c->max_lent) {
         c->max_lent = c->max_lent ? 2 * c->max_lent : 64;
         c->lent = realloc(c->lent, c->max_lent * sizeof *c->lent);

@@ -11,14 +11,16 @@ enum { LINE = 64, LARGE = 2 << 20 }; /* bytes of a cache line, and of a large pa
 
 void *mb_host_alloc(mb_ctx *c, size_t bytes)
 {
-    size_t unit = bytes < LARGE ? LINE : LARGE, whole = (bytes + unit - 1) / unit * unit;
-    void *p = mb_memory_holds((double)bytes) ? aligned_alloc(unit, whole) : NULL;
+    void *p;
 
-    if (p && unit == LARGE)
-        madvise(p, whole, MADV_HUGEPAGE); /* only slower without: rows that lie apart then miss the
-                                             table of pages, and a virtual machine walks two */
-    if (!p)
+    if (!mb_memory_holds((double)bytes) ||
+        posix_memalign(&p, bytes < LARGE ? LINE : LARGE, bytes ? bytes : 1)) {
         mb_fail(MB_ENOMEM, "no memory for %.1f GiB", (double)bytes / (1 << 30));
+        return NULL;
+    }
+    if (bytes >= LARGE)
+        madvise(p, bytes, MADV_HUGEPAGE); /* only slower without: rows that lie apart then miss the
+                                             table of pages, and a virtual machine walks two */
     return p;
 }
 

@@ -149,12 +149,12 @@ static void pack_across(float *to, const float *from, int64_t width, int64_t col
 {
     int64_t len = a->span->len;
 
-    for (int64_t p = 0; p < whole(len, TILE_COLS); p++) {
-        float *part = to + p / TILE_COLS * TILE_COLS * a->e + p % TILE_COLS;
-        const float *row = p < len ? from + row_of(w, p) * width + column : NULL;
+    for (int64_t p = 0; p < len; p += TILE_COLS) {
+        const float *row[TILE_COLS];
 
-        for (int64_t j = 0; j < a->e; j++)
-            part[j * TILE_COLS] = row ? row[j] : 0;
+        for (int64_t i = 0; i < TILE_COLS; i++)
+            row[i] = p + i < len ? from + row_of(w, p + i) * width + column : NULL;
+        pack_turned(to + p * a->e, row, len - p, a->e);
     }
 }
 

@@ -47,14 +47,11 @@ static int64_t words_of(const head *h, int64_t block)
 /* Words W .. of one panel, turned; 0 beyond the vocabulary. */
 static void pack_across(const head *h, int64_t w)
 {
-    float *to = h->across + w * h->d;
-    int64_t n = smaller(h->v - w, TILE_COLS);
+    const float *row[TILE_COLS];
 
-    if (n < TILE_COLS)
-        memset(to, 0, (size_t)(h->d * TILE_COLS) * sizeof *to);
-    for (int64_t k = 0; k < h->d; k++)
-        for (int64_t i = 0; i < n; i++)
-            to[k * TILE_COLS + i] = h->w[(w + i) * h->d + k];
+    for (int64_t i = 0; i < TILE_COLS; i++)
+        row[i] = h->w + (w + i) * h->d;
+    pack_turned(h->across + w * h->d, row, h->v - w, h->d);
 }
 
 static void pack_chunk(const head *h, chunk *k)

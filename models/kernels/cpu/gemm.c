@@ -66,14 +66,14 @@ static void copy_rows(float *to, const float *a, int64_t lda, int64_t n, int64_t
     memset(to + n * depth, 0, (size_t)((strips_in(n) * TILE_ROWS - n) * depth) * sizeof *to);
 }
 
-/* Asks the second-level cache for part I of N of a panel: the next one, while strips pass this one.
-   Weights come from the third level or from memory, and too late if only asked for when used. */
-static inline void prefetch_part(const float *panel, int64_t depth, int64_t i, int64_t n)
-{
-    int64_t end = depth * (i + 1) / n;
+enum { LINE = 16 }; /* floats of a cache line */
 
-    for (int64_t k = depth * i / n; k < end; k++)
-        __builtin_prefetch(panel + k * TILE_COLS, 0, 2);
+/* Asks the second-level cache for lines begin .. end-1 of a panel: the next one, while strips pass
+   this one. Weights come from the third level or from memory, too late if asked for when used. */
+static inline void ask_for(const float *panel, int64_t begin, int64_t end)
+{
+    for (int64_t i = begin; i < end; i++)
+        __builtin_prefetch(panel + i * LINE, 0, 2);
 }
 
 /* Rows begin .. end-1, at most a block, of group g. */
@@ -85,6 +85,7 @@ static void multiply_block(const product *p, const share *s, const range *g, int
     for (int64_t k = 0; k < p->k; k += part) {
         int64_t depth = smaller(p->k - k, part), lda = p->k;
         const float *a = p->a + begin * lda + k;
+        int64_t all = depth * TILE_COLS / LINE, lines = (all + strips - 1) / strips;
         const float *panels = p->panels + g->slice * p->slice + k * TILE_COLS;
 
         if ((end - begin) % TILE_ROWS) {
@@ -99,7 +100,7 @@ static void multiply_block(const product *p, const share *s, const range *g, int
             for (int64_t i = 0; i < strips; i++) {
                 int64_t row = begin + i * TILE_ROWS;
 
-                prefetch_part(next, depth, i, strips);
+                ask_for(next, i * lines, smaller((i + 1) * lines, all));
                 tile_rows_at(p->c + row * p->n + j, p->n, a + i * TILE_ROWS * lda, lda, panel,
                              depth, p->add || k > 0, end - row, p->n - j);
             }
@@ -188,32 +189,13 @@ typedef struct outer { /* dw (N, K) += dy (rows, N)^T x (rows, K) */
     float *panels, *strips; /* workspace: x and a block of dy, packed */
 } outer;
 
-/* A strip of dy, DEPTH rows; its rows are written as whole vectors, the last one beyond it. */
-enum { STRIP_ROOM = DEPTH * TILE_ROWS + 16 };
-
-/* Rows s .. s+depth-1 of columns begin .. end-1 of dy, as strips (depth, TILE_ROWS). */
-static void pack_strips(const outer *o, int64_t s, int64_t depth, int64_t begin, int64_t end)
-{
-    enum { WHOLE = 8 }; /* a vector: one move, where six elements are three */
-
-    for (int64_t i = 0; i < depth; i++) {
-        const float *from = o->dy + (s + i) * o->n;
-        float *to = o->strips + i * TILE_ROWS;
-        int64_t j = begin;
-
-        for (; j < end && j + WHOLE <= o->n; j += TILE_ROWS, to += STRIP_ROOM)
-            memcpy(to, from + j, WHOLE * sizeof *to);
-        for (; j < end; j += TILE_ROWS, to += STRIP_ROOM) {
-            memset(to, 0, TILE_ROWS * sizeof *to);
-            memcpy(to, from + j, (size_t)smaller(o->n - j, TILE_ROWS) * sizeof *to);
-        }
-    }
-}
+enum { STRIP_ROOM = DEPTH * TILE_ROWS + 16 }; /* packing writes a little beyond */
 
 /* Adds rows s .. s+depth-1 to rows begin .. end-1 of dw. */
 static void add_block(const outer *o, int64_t s, int64_t depth, int64_t begin, int64_t end)
 {
-    pack_strips(o, s, depth, begin, end);
+    pack_strips(o->strips, o->dy + s * o->n + begin, depth, o->n, o->n - begin,
+                strips_in(end - begin), STRIP_ROOM);
     for (int64_t j = 0; j < o->k; j += TILE_COLS)
         for (int64_t i = begin; i < end; i += TILE_ROWS)
             tile_columns_at(o->dw + i * o->k + j, o->k,

@@ -70,42 +70,21 @@ static inline void tile_columns_at(float *c, int64_t ldc, const float *a, int64_
     tile_corner(c, ldc, whole, rows, cols, add);
 }
 
+/* ---- packing (pack.c) ----------------------------------------------------------------------- */
+
 /* One panel: TILE_COLS of the columns of FROM (ROWS, LD), of which LEFT are there; 0 beyond. */
-static inline void pack_panel(float *to, const float *from, int64_t rows, int64_t ld, int64_t left)
-{
-    for (int64_t i = 0; i < rows; i++, to += TILE_COLS, from += ld) {
-        if (left >= TILE_COLS) { /* a constant size is a few moves, not a call */
-            memcpy(to, from, TILE_COLS * sizeof *to);
-            continue;
-        }
-        memset(to, 0, TILE_COLS * sizeof *to);
-        memcpy(to, from, (size_t)left * sizeof *to);
-    }
-}
+void pack_panel(float *to, const float *from, int64_t rows, int64_t ld, int64_t left);
 
-/* FROM (ROWS, COLS) as panels of TILE_COLS columns, ROOM rows apart. A few rows at once, so that
-   both sides are read and written in runs. */
-static inline void pack_panels(float *to, const float *from, int64_t rows, int64_t cols,
-                               int64_t room)
-{
-    enum { RUN = 8 };
+/* FROM (ROWS, COLS) as panels of TILE_COLS columns, ROOM rows apart. */
+void pack_panels(float *to, const float *from, int64_t rows, int64_t cols, int64_t room);
 
-    for (int64_t i = 0; i < rows; i += RUN)
-        for (int64_t j = 0; j < cols; j += TILE_COLS)
-            pack_panel(to + j * room + i * TILE_COLS, from + i * cols + j,
-                       rows - i < RUN ? rows - i : RUN, cols, cols - j);
-}
+/* One panel of a transpose: row k holds element k of TILE_COLS rows, of which LEFT are there; 0
+   beyond. ROW: where each begins; COLS elements. */
+void pack_turned(float *to, const float *const *row, int64_t left, int64_t cols);
 
-/* One panel of the transpose of FROM (TILE_COLS, COLS), of whose rows LEFT are there; 0 beyond. */
-static inline void pack_turned(float *to, const float *from, int64_t left, int64_t cols)
-{
-    int64_t n = left < TILE_COLS ? left : TILE_COLS;
-
-    if (n < TILE_COLS)
-        memset(to, 0, (size_t)(cols * TILE_COLS) * sizeof *to);
-    for (int64_t k = 0; k < cols; k++)
-        for (int64_t i = 0; i < n; i++)
-            to[k * TILE_COLS + i] = from[i * cols + k];
-}
+/* N strips, ROOM elements apart: each (ROWS, TILE_ROWS) holds so many columns of FROM (ROWS, LD),
+   of which LEFT are there; 0 beyond. Writes up to a vector beyond the end of a strip. */
+void pack_strips(float *to, const float *from, int64_t rows, int64_t ld, int64_t left, int64_t n,
+                 int64_t room);
 
 #endif

@@ -34,9 +34,13 @@ static void pack(mb_ctx *c, float *to, const mb_tensor *w, enum layout layout)
         int64_t begin = i % panels * TILE_COLS;
         const float *from = mb_f32(w) + i / panels * n * k;
 
-        if (layout == TURNED)
-            pack_turned(to + i * k * TILE_COLS, from + begin * k, n - begin, k);
-        else
+        if (layout == TURNED) {
+            const float *row[TILE_COLS];
+
+            for (int64_t j = 0; j < TILE_COLS; j++)
+                row[j] = from + (begin + j) * k;
+            pack_turned(to + i * k * TILE_COLS, row, n - begin, k);
+        } else
             pack_panel(to + i * n * TILE_COLS, from + begin, n, k, k - begin);
     }
 }
