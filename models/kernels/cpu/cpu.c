@@ -4,6 +4,7 @@
 #include "models/kernels/cpu/cpu.h"
 
 #include "base/file.h"
+#include "models/kernels/bf16.h"
 
 #include <omp.h>
 #include <stdlib.h>
@@ -50,6 +51,14 @@ float *cpu_space(mb_ctx *base, int64_t count)
     return c->space;
 }
 
+void as_operands(const mb_ctx *c, float *x, int64_t n)
+{
+    if (c->precision == MB_FP32)
+        return;
+    for (int64_t i = 0; i < n; i++)
+        x[i] = mb_bf16_of(x[i]);
+}
+
 int64_t slices_in(const uint8_t *slice, int64_t t)
 {
     uint8_t last = 0;
@@ -71,6 +80,7 @@ void add_partials(float *total, const float *partial, int64_t blocks, int64_t st
 const mb_backend mb_cpu = {
     .name = "cpu",
     .computes = true,
+    .bf16 = true,
     .copies = 2 * sizeof(float), /* weights.c, and classify.c: both layouts */
     .head_rows = 96,             /* classify.c */
     .open = cpu_open,

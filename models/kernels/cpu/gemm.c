@@ -45,6 +45,7 @@ static int64_t strips_in(int64_t rows)
 /* ---- y and dx ------------------------------------------------------------------------------- */
 
 typedef struct product { /* c (S, N) = or += a (S, K) times panels of (K, N), by groups */
+    const mb_ctx *ctx;
     const mb_tensor *w;
     const mb_route *r;
     const float *a, *panels;
@@ -88,8 +89,9 @@ static void multiply_block(const product *p, const share *s, const range *g, int
         int64_t all = depth * TILE_COLS / LINE, lines = (all + strips - 1) / strips;
         const float *panels = p->panels + g->slice * p->slice + k * TILE_COLS;
 
-        if ((end - begin) % TILE_ROWS) {
+        if ((end - begin) % TILE_ROWS || p->ctx->precision != MB_FP32) {
             copy_rows(s->space, a, lda, end - begin, depth);
+            as_operands(p->ctx, s->space, strips * TILE_ROWS * depth);
             a = s->space;
             lda = depth;
         }
@@ -150,7 +152,8 @@ static void multiply(mb_ctx *c, const product *p)
 
 void cpu_gemm(mb_ctx *c, float *y, const float *x, const mb_tensor *w, const mb_route *r)
 {
-    product p = { .w = w,
+    product p = { .ctx = c,
+                  .w = w,
                   .r = r,
                   .a = x,
                   .panels = packed_weights(c, w, TURNED),
@@ -165,7 +168,8 @@ void cpu_gemm(mb_ctx *c, float *y, const float *x, const mb_tensor *w, const mb_
 void cpu_gemm_dx(mb_ctx *c, float *dx, const float *dy, const mb_tensor *w, const mb_route *r,
                  bool add)
 {
-    product p = { .w = w,
+    product p = { .ctx = c,
+                  .w = w,
                   .r = r,
                   .a = dy,
                   .panels = packed_weights(c, w, STRAIGHT),
@@ -183,6 +187,7 @@ void cpu_gemm_dx(mb_ctx *c, float *dx, const float *dy, const mb_tensor *w, cons
 /* Threads share the strips of all slices by the rows behind them. */
 
 typedef struct outer { /* dw (N, K) += dy (rows, N)^T x (rows, K) */
+    const mb_ctx *ctx;
     const float *dy, *x;
     float *dw;
     int64_t rows, n, k;
@@ -196,6 +201,8 @@ static void add_block(const outer *o, int64_t s, int64_t depth, int64_t begin, i
 {
     pack_strips(o->strips, o->dy + s * o->n + begin, depth, o->n, o->n - begin,
                 strips_in(end - begin), STRIP_ROOM);
+    for (int64_t i = 0; i < strips_in(end - begin); i++)
+        as_operands(o->ctx, o->strips + i * STRIP_ROOM, depth * TILE_ROWS);
     for (int64_t j = 0; j < o->k; j += TILE_COLS)
         for (int64_t i = begin; i < end; i += TILE_ROWS)
             tile_columns_at(o->dw + i * o->k + j, o->k,
@@ -211,6 +218,7 @@ static void add_outer(const outer *o, int64_t begin, int64_t end)
         int64_t depth = smaller(o->rows - s, part);
 
         pack_panels(o->panels, o->x + s * o->k, depth, o->k, depth);
+        as_operands(o->ctx, o->panels, (o->k + TILE_COLS - 1) / TILE_COLS * TILE_COLS * depth);
         for (int64_t i = begin; i < end; i += BLOCK * TILE_ROWS)
             add_block(o, s, depth, i, smaller(i + BLOCK * TILE_ROWS, end));
     }
@@ -223,14 +231,15 @@ static int64_t strip_after(int64_t work, int64_t rows, int64_t strips)
 }
 
 /* The share of a thread: work FROM .. TO of all strips' rows. */
-static void add_share(const mb_tensor *w, const float *dy, const float *x, const mb_route *r,
-                      float *space, int64_t from, int64_t to)
+static void add_share(const mb_ctx *c, const mb_tensor *w, const float *dy, const float *x,
+                      const mb_route *r, float *space, int64_t from, int64_t to)
 {
     int64_t n = w->rows, k = w->cols, strips = strips_in(n);
 
     for (int i = 0; i < ranges(w, r); i++) {
         range g = range_of(w, r, i);
-        outer o = { .dy = dy + g.begin * n,
+        outer o = { .ctx = c,
+                    .dy = dy + g.begin * n,
                     .x = x + g.begin * k,
                     .dw = w->grad + g.slice * n * k,
                     .rows = g.rows,
@@ -259,7 +268,7 @@ void cpu_gemm_dw(mb_ctx *c, const mb_tensor *w, const float *dy, const float *x,
     {
         int me = omp_get_thread_num();
 
-        add_share(w, dy, x, r, space + each * me, work * me / c->threads,
+        add_share(c, w, dy, x, r, space + each * me, work * me / c->threads,
                   work * (me + 1) / c->threads);
     }
 }

@@ -28,6 +28,7 @@ int64_t slice_size(const mb_tensor *w, enum layout layout)
 static void pack(mb_ctx *c, float *to, const mb_tensor *w, enum layout layout)
 {
     int64_t n = w->rows, k = w->cols, panels = panels_of(w, layout);
+    int64_t depth = layout == TURNED ? k : n;
 
 #pragma omp parallel for num_threads(c->threads)
     for (int64_t i = 0; i < w->slices * panels; i++) {
@@ -42,6 +43,7 @@ static void pack(mb_ctx *c, float *to, const mb_tensor *w, enum layout layout)
             pack_turned(to + i * k * TILE_COLS, row, n - begin, k);
         } else
             pack_panel(to + i * n * TILE_COLS, from + begin, n, k, k - begin);
+        as_operands(c, to + i * depth * TILE_COLS, depth * TILE_COLS);
     }
 }
 

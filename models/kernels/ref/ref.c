@@ -24,6 +24,7 @@ static void weights_changed(mb_ctx *c)
 const mb_backend mb_ref = {
     .name = "ref",
     .computes = true,
+    .bf16 = true,
     .open = ref_open,
     .close = ref_close,
     MB_HOST_SLOTS,
