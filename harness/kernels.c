@@ -13,7 +13,7 @@ typedef struct interval { /* from one boundary to the next: an operation, or wha
 } interval;
 
 struct mb_kernels {
-    mb_ctx *c;
+    mb_ctx *c;             /* NULL: stopped */
     mb_activity *activity; /* NULL: none is recorded */
     mb_watch watch;
     interval *intervals; /* of this step; number I + 1 is launches' id */
@@ -71,14 +71,22 @@ mb_err mb_kernels_open(mb_ctx *c, mb_kernels **out)
     return MB_OK;
 }
 
+void mb_kernels_stop(mb_kernels *k)
+{
+    if (k->c)
+        mb_ctx_watch(k->c, NULL);
+    mb_activity_close(k->activity);
+    k->c = NULL;
+    k->activity = NULL;
+}
+
 void mb_kernels_close(mb_kernels *k)
 {
     size_t i;
 
     if (!k)
         return;
-    mb_ctx_watch(k->c, NULL);
-    mb_activity_close(k->activity);
+    mb_kernels_stop(k);
     for (i = 0; i < k->n_rows; i++)
         free((char *)k->rows[i].name);
     free(k->rows);

@@ -163,7 +163,7 @@ static mb_err watch_steps(profile *p)
         if (!err)
             err = mb_kernels_step(p->kernels);
     }
-    mb_ctx_watch(r->ctx, NULL);
+    mb_kernels_stop(p->kernels);
     return err;
 }
 
@@ -185,6 +185,7 @@ static mb_err trace_steps(profile *p)
     return err;
 }
 
+/* CUPTI counts last: it records no activity beside. */
 static mb_err measure(profile *p)
 {
     MB_TRY(mb_run_open(&p->run));
@@ -192,9 +193,9 @@ static mb_err measure(profile *p)
     MB_TRY(measure_ceilings(p));
     MB_TRY(warm_up(p));
     MB_TRY(time_steps(p));
-    MB_TRY(count_steps(p));
     MB_TRY(watch_steps(p));
-    return trace_steps(p);
+    MB_TRY(trace_steps(p));
+    return count_steps(p);
 }
 
 /* ---- recording ------------------------------------------------------------------------------ */

@@ -1,7 +1,7 @@
-/* Profiling: some steps of a workload that are timed and counted, then some that are counted where
-   that takes time itself, then some that are traced, never two of these at once, beside what the
-   machine can do at most. Recorded as a run of its own purpose, which no comparison takes for
-   training; read back through v_profile and v_profile_op. */
+/* Profiling: some steps of a workload that are timed and counted, some in which a GPU's kernels are
+   recorded, some that are traced, some for counts that take time themselves; never two of these at
+   once, beside what the machine can do at most. Recorded as a run of its own purpose, which no
+   comparison takes for training; read back through v_profile and v_profile_op. */
 #ifndef MB_HARNESS_PROFILE_H
 #define MB_HARNESS_PROFILE_H
 
