@@ -126,7 +126,7 @@ static void multiply(mb_ctx *c, const product *p)
         strips += strips_in(range_of(p->w, p->r, i).rows);
 #pragma omp parallel num_threads(c->threads)
     {
-        int me = omp_get_thread_num(), threads = c->threads;
+        int me = omp_get_thread_num(), threads = omp_get_num_threads();
         share s = { 0, strips, 0, p->n, space + room * me };
 
         if (strips >= EACH * threads) {
@@ -256,9 +256,9 @@ void cpu_gemm_dw(mb_ctx *c, const mb_tensor *w, const float *dy, const float *x,
 
 #pragma omp parallel num_threads(c->threads)
     {
-        int me = omp_get_thread_num();
+        int me = omp_get_thread_num(), threads = omp_get_num_threads();
 
-        add_share(c, w, dy, x, r, space + each * me, work * me / c->threads,
-                  work * (me + 1) / c->threads);
+        add_share(c, w, dy, x, r, space + each * me, work * me / threads,
+                  work * (me + 1) / threads);
     }
 }
