@@ -18,9 +18,10 @@ static bool agree(double a, double b, double tolerance)
 
 /* How far losses of one model may lie apart, of its value. Against `ref` sums differ in their
    order; in bf16 a difference in the last bit of fp32 then rounds an operand the other way, by 2^-8
-   of it, here and there. Between us and others bf16 also differs in what it rounds: they keep
-   activations and results of products so, we only operands. */
-static const double against_ref[] = { [MB_FP32] = 1e-4, [MB_BF16] = 1e-3 };
+   of it, here and there; layer by layer that grows to what bf16 resolves, and experts then choose
+   otherwise: 0.5 % for expert choice of four rows each. Between us and others bf16 also differs in
+   what it rounds: they keep activations and results of products so, we only operands. */
+static const double against_ref[] = { [MB_FP32] = 1e-4, [MB_BF16] = 1e-2 };
 static const double against_others[] = { [MB_FP32] = 1e-3, [MB_BF16] = 1e-2 };
 
 /* Two steps of COMMAND on BACKEND: the second loss also depends on all gradients of the first. */
