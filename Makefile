@@ -45,7 +45,7 @@ FOLDERS := base models models/kernels models/kernels/ref models/kernels/cpu mode
            workloads profiles results harness
 MEDIA_C := workloads/sound_read.c workloads/picture.c workloads/voice.c
 UNUSED  := harness/main.c profiles/$(if $(PAPI1),no_papi.c,papi.c) \
-           profiles/$(if $(CUPTI),no_cupti,cupti).c $(if $(CUPTI),,profiles/cupti_sets.c) \
+           $(patsubst %,profiles/%.c,$(if $(CUPTI),no_cupti no_activity,cupti cupti_sets activity)) \
            $(patsubst %,models/kernels/cuda/%.c,$(if $(CUDNN),no_cudnn,cudnn cudnn_graph)) \
            $(if $(MEDIA1),workloads/no_media.c,$(MEDIA_C))
 SOURCES := $(filter-out $(UNUSED),$(foreach d,$(FOLDERS),$(wildcard $d/*.c)))
