@@ -71,6 +71,7 @@ static mb_err open_data(mb_progress *progress, mb_work *works, int n)
 
         MB_TRY(mb_data_prepare(&request, show_preparing, progress));
         MB_TRY(mb_data_open(&request, &works[i].data));
+        MB_TRY(mb_data_checksums(works[i].data, NULL)); /* a run is recorded with them */
         MB_TRY(mb_settings_fit(works[i].settings, works[i].data));
         MB_TRY(check_streams(&works[i]));
     }

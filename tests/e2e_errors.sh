@@ -136,6 +136,30 @@ holds "and no logits were written" [ ! -e logits.npy ]
 refuses 64 "backend 'null' computes nothing" score "$weights" --tokens tokens.npy --backend null
 refuses 1 '/nonexistent/l.npy' "$m" score "$weights" --tokens tokens.npy -o /nonexistent/l.npy
 
+# ---- prepared data that somebody changed
+prepared=$MOTBENCH_DATA/procedural-v1-bpe320
+cp -r "$prepared" whole
+damaged() { # PATTERN COMMAND...: which is run in the prepared set and does the damage
+    says=$1
+    shift
+    rm -rf "$prepared" && cp -r whole "$prepared"
+    (cd "$prepared" && "$@")
+    refuses 1 "$says" "$m" data verify procedural
+    [ -e "$prepared/manifest.json" ] || return # without one a run prepares the set anew
+    refuses 1 "$says" "$m" run "$smoke" -a dense --db damaged.db
+}
+damaged 'train.tokens.u16: SHA-256' \
+    sh -c 'printf "\000" | dd of=train.tokens.u16 bs=1 seek=1000 conv=notrunc 2>&-'
+damaged 'val.tokens.u16: [0-9]* bytes found' truncate -s -2 val.tokens.u16
+damaged 'tokens.u16: ' \
+    sh -c 'mv val.tokens.u16 t && mv test.tokens.u16 val.tokens.u16 && mv t test.tokens.u16'
+damaged 'merges.txt: No such file' rm merges.txt
+damaged 'manifest.json:[0-9]*: ' truncate -s 60 manifest.json
+damaged 'it was changed' sed -i s/320/321/ manifest.json
+damaged 'is not prepared' rm manifest.json
+rm -rf "$prepared" && mv whole "$prepared"
+holds "damaged data trained nothing" [ ! -e damaged.db ]
+
 # ---- what always works
 holds "doctor" "$m" doctor --db none.db >"$work/out"
 for kind in archs workloads data tables plots settings backends; do

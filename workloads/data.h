@@ -66,10 +66,13 @@ int64_t mb_data_section(const mb_data *d, enum mb_split split,
 /* The modality that an id routes to. What begins and ends an image or speech goes to the modality
    that it encloses, or to text when BOUNDARY is MB_TEXT. */
 int mb_data_modality(const mb_data *d, int32_t token, int boundary);
+/* Compares every file with its checksum in the manifest, and names the first that differs; REPORT,
+   unless NULL, gets a line for each. The user's own shards have no checksums. */
+mb_err mb_data_checksums(const mb_data *d, FILE *report);
 /* The manifest's text, for the store. */
 const char *mb_data_manifest(const mb_data *d);
 
-/* Recomputes every checksum of the manifest; says the first file that differs. */
+/* Checksums, and that every id and document of the set makes sense. */
 mb_err mb_data_verify(const mb_data_request *request, FILE *report);
 
 /* Every known source and each prepared folder, one at a time; returns false at the end. */

@@ -220,7 +220,7 @@ static mb_err verify_split(const mb_data *d, const mb_set_split *s)
     return MB_OK;
 }
 
-mb_err mb_set_verify(const mb_data *d, FILE *report)
+mb_err mb_data_checksums(const mb_data *d, FILE *report)
 {
     const json_t *f;
     size_t i;
@@ -239,6 +239,12 @@ mb_err mb_set_verify(const mb_data *d, FILE *report)
         if (report)
             fprintf(report, "%s  %s\n", hash, name);
     }
+    return MB_OK;
+}
+
+mb_err mb_set_verify(const mb_data *d, FILE *report)
+{
+    MB_TRY(mb_data_checksums(d, report));
     for (int s = 0; s < MB_SPLITS; s++) {
         if (d->split[s].present)
             MB_TRY(verify_split(d, &d->split[s]));
