@@ -53,16 +53,22 @@ holds "other settings are other work" \
 # Ctrl-C: long runs, so that the signal finds one under way.
 long="-S workload.steps=300 -S workload.checkpoint_every=7 -S workload.eval_every=25 -a switch,mot"
 train long.db $long
-interrupt() { # DATABASE SECONDS SIGNAL
+under_way() { # DATABASE: waits until a run is
+    for _ in $(seq 1000); do
+        [ "$(sqlite3 -readonly "$1" "SELECT count(*) FROM v_run WHERE status = 'running'" 2>&-)" = 1 ] && return
+        sleep 0.02
+    done
+}
+interrupt() { # DATABASE SECONDS SIGNAL: after so long, or when a run is under way
     "$MOTBENCH" run "$home/workloads/smoke.ini" --db "$1" --quiet --threads 1 --resume $long >"$work/out" \
         2>"$work/err" &
     pid=$!
-    sleep "$2"
+    if [ "$2" = running ]; then under_way "$1"; else sleep "$2"; fi
     kill "-$3" "$pid" 2>/dev/null
     wait "$pid" 2>/dev/null
 }
 seen=0
-for delay in 0.6 0.7 0.9; do
+for delay in running 0.7 0.9; do
     interrupt ctrl.db "$delay" INT
     code=$?
     [ "$code" = 130 ] && seen=$((seen + 1))
