@@ -43,6 +43,8 @@ bad 'no .arch NAME. section' '[model]'
 bad "arch 'dance' is not known" '[arch dance]'
 smoke=$home/workloads/smoke.ini
 refuses 1 'backend .quantum.' "$m" run "$smoke" --backend quantum --db bad.db
+[ -e /dev/nvidiactl ] ||
+    refuses 1 "backend 'cuda': " "$m" run "$smoke" --backend cuda --precision bf16 --db bad.db
 refuses 1 '-S width=3: expected section.key=value' "$m" run "$smoke" -S width=3 --db bad.db
 refuses 1 "-a: arch 'dance' is not known" "$m" run "$smoke" -a dance --db bad.db
 refuses 1 "-s: key 'list': found 'x'" "$m" run "$smoke" -s x --db bad.db

@@ -16,7 +16,6 @@ typedef struct mb_node {
     const mb_span *span;
     const uint8_t *slice;
     const int32_t *index; /* tokens or positions */
-    const void *more;     /* the operation's own */
     int heads;
     float eps, base;
     uint64_t key;
