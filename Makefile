@@ -9,8 +9,11 @@ CFLAGS ?= $(if $(SAN),-O1 -fno-omit-frame-pointer,-O3) -g -march=$(ARCH)
 # PAPI=0 builds without PAPI's counters, in a folder of its own.
 PAPI   ?= 1
 PAPI1  := $(filter-out 0,$(PAPI))
+# MEDIA=0 builds without libsndfile, libpng and flite: the data set `spoken` cannot be prepared then.
+MEDIA  ?= 1
+MEDIA1 := $(filter-out 0,$(MEDIA))
 B      := build/$(notdir $(CC))$(if $(SAN),-san)$(if $(filter-out native,$(ARCH)),-$(ARCH))
-B      := $B$(if $(PAPI1),,-papi0)
+B      := $B$(if $(PAPI1),,-papi0)$(if $(MEDIA1),,-media0)
 # CUDA=0 builds without the backend for GPUs; EMULATE=1 runs its kernels on the host, for tests.
 NVCC   ?= $(shell command -v nvcc 2>/dev/null)
 CUDA   ?= $(if $(NVCC)$(EMULATE),1,0)
@@ -22,17 +25,19 @@ CUDNN  := $(if $(EMULATE),,$(wildcard $(CUDA_HOME)/include/cudnn_graph.h))
 CUPTI  := $(wildcard $(CUDA_HOME)/include/cupti_range_profiler.h)
 
 comma  := ,
+FLITE  := $(patsubst %,-lflite_cmu_us_%,kal16 slt rms awb) -lflite_usenglish -lflite_cmulex -lflite
 SANITIZE := $(if $(SAN),-fsanitize=address$(comma)undefined -fno-sanitize-recover=all)
 OWN    := -std=c11 -I. -I$B -D_GNU_SOURCE -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes \
           -Wmissing-prototypes -Wno-unused-parameter -fopenmp -fno-math-errno -fno-trapping-math \
           $(SANITIZE) -MMD -MP \
           $(if $(CUDA1),-DMB_CUDA) $(if $(EMULATE),-Itests/emulate) \
-          $(if $(CUDNN)$(CUPTI),-isystem $(CUDA_HOME)/include)
+          $(if $(CUDNN)$(CUPTI),-isystem profiles/c -isystem $(CUDA_HOME)/include)
 # What CUDA's own compiler gets, and for which devices: code for Hopper, and what others translate.
 NVOWN  := -std=c++20 -O3 -I. -Werror all-warnings -Xcompiler -Wall,-Wextra,-fno-exceptions -MMD -MP
 DEVICES ?= -gencode arch=compute_90,code=sm_90 -gencode arch=compute_80,code=compute_80
-LDLIBS := -ldnnl -lsqlite3 -linih -ljansson -lcsv -lmd -lhwloc -lz -lm $(if $(PAPI1),-lpapi -lsde) \
-          $(if $(EMULATE),-lstdc++,$(if $(CUDA1),-L$(CUDA_HOME)/lib -L$(CUDA_HOME)/lib64 -lcudart_static -lstdc++ -ldl -lrt -lpthread))
+CUDART := $(addprefix -L$(CUDA_HOME)/,lib lib64) -lcudart_static -lstdc++ -ldl -lrt -lpthread
+LDLIBS := -lsqlite3 -linih -ljansson -lcsv -lmd -lhwloc -lz -lm $(if $(PAPI1),-lpapi -lsde) \
+          $(if $(MEDIA1),-lsndfile -lpng $(FLITE)) $(if $(EMULATE),-lstdc++,$(if $(CUDA1),$(CUDART)))
 
 # As harness/main.c does for itself: tests share the machine with other work.
 export GOMP_SPINCOUNT ?= 1000
@@ -41,30 +46,36 @@ export ASAN_OPTIONS  := abort_on_error=1:detect_leaks=1
 export UBSAN_OPTIONS := halt_on_error=1:abort_on_error=1:print_stacktrace=1
 
 # Debian packages to build and run, and those that only tests need.
-DEPS      := libdnnl-dev libsqlite3-dev libinih-dev libjansson-dev libcsv-dev libmd-dev libhwloc-dev \
-             zlib1g-dev gnuplot-nox $(if $(PAPI1),libpapi-dev)
+DEPS      := libsqlite3-dev libinih-dev libjansson-dev libcsv-dev libmd-dev libhwloc-dev \
+             zlib1g-dev gnuplot-nox $(if $(PAPI1),libpapi-dev) \
+             $(if $(MEDIA1),libsndfile1-dev libpng-dev flite1-dev)
 TEST_DEPS := libcriterion-dev sqlite3 clang-format cppcheck
 
 FOLDERS := base models models/kernels models/kernels/ref models/kernels/cpu models/kernels/null \
            models/kernels/cuda \
            workloads profiles results harness
+MEDIA_C := workloads/sound_read.c workloads/picture.c workloads/voice.c
 UNUSED  := harness/main.c profiles/$(if $(PAPI1),no_papi.c,papi.c) \
+           profiles/$(if $(CUPTI),no_cupti,cupti).c $(if $(CUPTI),,profiles/cupti_sets.c) \
            $(patsubst %,models/kernels/cuda/%.c,$(if $(CUDNN),no_cudnn,cudnn cudnn_graph) \
-           $(if $(CUDA1),$(if $(EMULATE),cublas),attention cublas cuda memory product route))
+           $(if $(CUDA1),$(if $(EMULATE),cublas),attention cublas cuda memory product route)) \
+           $(if $(MEDIA1),workloads/no_media.c,$(MEDIA_C))
 SOURCES := $(filter-out $(UNUSED),$(foreach d,$(FOLDERS),$(wildcard $d/*.c)))
 KERNELS := $(if $(CUDA1),$(wildcard models/kernels/cuda/*.cu))
 EMULATED := $(if $(EMULATE),tests/emulate/products.c tests/emulate/device.cpp)
-TESTS   := $(wildcard tests/*.c)
-# Programs of the benchmark: a worker, the driver, a maker of large databases.
-BENCH   := step driver synthetic
+TESTS   := $(filter-out $(if $(CUPTI),,tests/test_metrics.c),$(wildcard tests/*.c))
+# Stand-ins for libraries of a GPU, each called what it stands for.
+FAKES   := $(if $(CUPTI),$(addprefix $B/tests/fake/,libcuda.so.1 libnvidia-ml.so.1 libcupti.so.13))
+# Programs of the benchmark: a worker, the driver, makers of large databases and of token data.
+BENCH   := step driver synthetic tokens
 BENCH_C := $(wildcard bench/*.c)
-ALL_C   := $(SOURCES) harness/main.c $(TESTS) $(BENCH_C)
+ALL_C   := $(SOURCES) harness/main.c $(TESTS) $(wildcard tests/fake/*.c) $(BENCH_C)
 ALL_H   := $(foreach d,$(FOLDERS) tests bench,$(wildcard $d/*.h)) \
            $(wildcard models/kernels/cuda/*.cu models/kernels/cuda/*.cuh tests/emulate/*)
 TEXTS   := $(wildcard results/*.sql plots/*.sql plots/*.gp profiles/*.sql profiles/*.ini bench/*.sql)
 obj      = $(addsuffix .o,$(patsubst %.c,$B/%,$(patsubst %.cpp,$B/%,$(patsubst %.cu,$B/%.cu,$1))))
 
-.PHONY: all cuda-check emulated deps test-deps demo test bench bench-peers bench-python golden layers format format-check analyse config help clean
+.PHONY: all cuda-check emulated deps test-deps demo test bench bench-peers bench-python gpu-check gpu-bundle golden layers format format-check analyse config help clean
 all: $B/motbench
 .DELETE_ON_ERROR:
 $B/motbench: $(call obj,harness/main.c) $B/libmotbench.a
@@ -72,9 +83,15 @@ $B/motbench: $(call obj,harness/main.c) $B/libmotbench.a
 $B/libmotbench.a: $(call obj,$(SOURCES) $(KERNELS) $(EMULATED))
 	@rm -f $@
 	$(AR) rcs $@ $^
-$B/tests/all: $(call obj,$(TESTS)) $B/libmotbench.a | test-deps
+$B/tests/all: $(call obj,$(TESTS)) $B/libmotbench.a | test-deps $(FAKES)
 	$(CC) $(OWN) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcriterion $(LDLIBS)
 $(call obj,$(TESTS)): | test-deps
+$B/tests/fake/libcuda.so.1: tests/fake/libcuda.c
+$B/tests/fake/libnvidia-ml.so.1: tests/fake/libnvidia-ml.c
+$B/tests/fake/libcupti.so.13: tests/fake/libcupti.c profiles/cupti.h
+$(FAKES):
+	@mkdir -p $(@D)
+	$(CC) $(filter-out -MMD -MP -fsanitize%,$(OWN)) -Wno-missing-prototypes -fPIC -shared -Wl,-soname,$(@F) -o $@ $<
 $(BENCH:%=$B/bench/%): %: %.o $(call obj,$(filter-out $(BENCH:%=bench/%.c),$(BENCH_C))) $B/libmotbench.a
 	$(CC) $(OWN) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 # The peak is that of fused multiply-adds, which -std=c11 keeps the compiler from making.
@@ -123,6 +140,21 @@ bench: $B/bench/driver $B/bench/step $B/bench/synthetic $B/motbench ## steps sid
 bench-peers: bench-python $B/bench/driver $B/bench/step ## against PyTorch, which it installs for itself
 	$B/bench/driver -s peers -p build/peers/bin/python $(BENCH_ARGS)
 bench-python: ; @sh bench/peers.sh build/peers
+# What a GPU is checked with, and carried to a machine that builds nothing (ARCH=x86-64-v3 for one with
+# another processor): programs without debug information, and libraries that are neither the C library's
+# nor CUDA's.
+GPU_CHECK := $(addprefix $B/,motbench tests/all bench/driver bench/step bench/synthetic bench/tokens)
+BUNDLE    := build/gpu-bundle
+gpu-check: $(GPU_CHECK) ## on a machine with a GPU: is everything right, and how fast? (minutes)
+	@sh tests/gpu_check.sh $B
+gpu-bundle: $(GPU_CHECK) $(FAKES) ## build/gpu-bundle, to carry there: sh tests/gpu_check.sh .
+	@rm -rf $(BUNDLE); mkdir -p $(BUNDLE)/tests $(BUNDLE)/bench $(BUNDLE)/lib
+	@for f in $(GPU_CHECK:$B/%=%); do strip -g -o $(BUNDLE)/$$f $B/$$f; done
+	@cp -r tests/golden tests/*.json tests/gpu_check.sh $(BUNDLE)/tests/; cp bench/peer.py $(BUNDLE)/bench/
+	@cp -r workloads $(BUNDLE)/; rm -f $(BUNDLE)/workloads/*.[ch]; $(if $(FAKES),cp -r $B/tests/fake $(BUNDLE)/tests/)
+	@cp $$(ldd $(GPU_CHECK) | sed -n 's|.*=> \(/[^ ]*\) .*|\1|p' | sort -u | \
+	    grep -Ev '/(libc|libm|libdl|librt|libpthread|libresolv|libgcc_s|libstdc\+\+|libcu[a-zA-Z]*|libnv[a-zA-Z]*)\.so') $(BUNDLE)/lib/
+	@du -sm $(BUNDLE) | awk '{ print "$(BUNDLE): " $$1 " MiB"; exit $$1 >= 64 }'
 golden: ## remake the golden values (needs PyTorch, see tests/golden/README.md)
 	/usr/bin/python3 tests/golden/generate.py tests/golden
 

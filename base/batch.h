@@ -10,9 +10,10 @@
 
 #include <stdint.h>
 
-enum { MB_TEXT, MB_IMAGE, MB_SPEECH, MB_MODALITIES }; /* modality ids, everywhere the same */
+/* Modality ids, everywhere the same; there may be more than those that have a name. */
+enum { MB_TEXT, MB_IMAGE, MB_SPEECH, MB_MODALITIES = 8 };
 
-/* "text", "image", "speech". */
+/* "text", "image", "speech", "modality3" ... "modality7". */
 extern const char *const mb_modality_name[MB_MODALITIES];
 
 typedef struct mb_batch {

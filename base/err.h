@@ -12,6 +12,7 @@ typedef enum mb_err {
     MB_ENOMEM,       /* memory */
     MB_ECORRUPT,     /* a file that is not what it says it is */
     MB_EMISSING,     /* a file, package or row that is not there */
+    MB_EUSAGE,       /* a command line that is not acceptable */
     MB_EINTERRUPTED, /* the user asked to stop */
     MB_EINCOMPARABLE /* two things that must not be compared */
 } mb_err;

@@ -20,10 +20,8 @@ static void add_python(FILE *out)
     while ((folder = strsep(&rest, ":"))) {
         char *python = mb_format("%s/python3", folder);
 
-        if (*folder == '/' && access(python, X_OK) == 0) {
-            fprintf(out, "%s/../lib/python3*/site-packages/nvidia/*/lib\n", folder);
-            fprintf(out, "%s/../lib/python3*/dist-packages/nvidia/*/lib\n", folder);
-        }
+        if (*folder == '/' && access(python, X_OK) == 0)
+            fprintf(out, "%s/../lib/python3*/{site,dist}-packages/nvidia/*/lib\n", folder);
         free(python);
     }
     free(copy);
@@ -40,8 +38,8 @@ static char *list_places(void)
     if (!out)
         abort();
     if (home && *home)
-        fprintf(out, "%s/lib64\n%s/extras/CUPTI/lib64\n", home, home);
-    fputs("/usr/local/cuda*/lib64\n/usr/local/cuda*/extras/CUPTI/lib64\n", out);
+        fprintf(out, "%s/{lib64,extras/CUPTI/lib64}\n", home);
+    fputs("/usr/local/cuda*/{lib64,extras/CUPTI/lib64}\n", out);
     add_python(out);
     if (fclose(out))
         abort();
@@ -74,7 +72,7 @@ static void *open_in(const char *pattern, const char *name, char **why)
     glob_t found;
     size_t i;
 
-    if (glob(both, 0, NULL, &found) == 0) {
+    if (glob(both, GLOB_BRACE, NULL, &found) == 0) {
         for (i = 0; !handle && i < found.gl_pathc; i++)
             handle = try_open(found.gl_pathv[i], why);
         globfree(&found);

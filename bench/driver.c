@@ -83,7 +83,7 @@ static bool listed(const char *list, const char *name)
 
 static bool possible(const mb_plan *p, const mb_section *s)
 {
-    return s->when == MB_ALWAYS || (s->when == MB_WITH_PEERS ? !!p->python : !!p->base);
+    return s->when == MB_ALWAYS || (s->when == MB_WITH_BASE ? !!p->base : !!p->python);
 }
 
 static mb_err check_sections(const options *o)
@@ -98,7 +98,7 @@ static mb_err check_sections(const options *o)
         found++;
         if (!possible(&o->plan, s))
             return mb_fail(MB_EINVAL, "section %s: needs %s", s->name,
-                           s->when == MB_WITH_PEERS ? "-p" : "-b");
+                           s->when == MB_WITH_BASE ? "-b" : "-p");
     }
     return !o->only || found == asked
                ? MB_OK
@@ -120,8 +120,8 @@ static void add_facts(mb_report *r, const char *words)
     mb_facts_device(text, sizeof text);
     mb_report_fact(r, "device", text);
     mb_table_note(r->table, "%s.", text);
-    mb_blas_about(text, sizeof text);
-    mb_report_fact(r, "blas", text);
+    mb_products_about(text, sizeof text);
+    mb_report_fact(r, "products", text);
     if (*words)
         mb_table_note(r->table, "A quick look, not the sizes of the targets: %s.", words);
     mb_report_fact(r, "words for every model", words);
@@ -143,7 +143,9 @@ static mb_err run(options *o)
     MB_TRY(mb_report_open(p->folder, !*p->words, &p->report));
     add_facts(&p->report, p->words);
     for (const mb_section *s = mb_sections; !err && s->name; s++) {
-        if (!possible(p, s) || (o->only && !listed(o->only, s->name)))
+        bool asked = o->only ? listed(o->only, s->name) : s->when != MB_WHEN_ASKED;
+
+        if (!asked || !possible(p, s))
             continue;
         fprintf(stderr, "%s: %s\n", s->name, s->about);
         err = s->run(p);
@@ -177,9 +179,10 @@ int main(int argc, char **argv)
     static const struct argp argp = {
         .options = known,
         .parser = parse,
-        .doc = "Measures training steps side by side.\v"
-               "Sections: peak mot experts growth overhead cmp base peers (base needs -b, peers "
-               "-p).",
+        .doc =
+            "Measures training steps side by side.\v"
+            "Sections: peak mot experts growth overhead cmp base peers gpu (base needs -b, peers "
+            "and gpu -p; gpu runs only when named).",
     };
     options o = { .plan = { .rounds = 9, .folder = "build/bench", .words = "" } };
     mb_err err;

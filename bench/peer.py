@@ -35,7 +35,8 @@ CAPACITY, BALANCE = 1.25, 0.01
 
 def read_task(words):
     task = dict(arch="dense", width=128, layers=6, heads=4, batch=8, len=256, vocab=2048,
-                experts=4, threads=1, mix="50,50", style="")
+                experts=4, threads=1, mix="50,50", style="",
+                backend="cpu", precision="fp32")
     for word in words:
         name, _, value = word.partition("=")
         task[name] = int(value) if isinstance(task.get(name), int) else value
@@ -63,7 +64,8 @@ class Model:
         self.__dict__.update({k: task[k] for k in ("arch", "heads", "layers", "experts", "style")})
         self.w = {}
         for name, x in weights.items():
-            self.w[name] = [torch.tensor(s.copy(), requires_grad=True) for s in self.slices(name, x)]
+            self.w[name] = [torch.tensor(s.copy(), device=token.device, requires_grad=True)
+                            for s in self.slices(name, x)]
         self.token, self.modality = token, modality.reshape(-1)
         target = torch.full_like(token, -1)
         target[:, :-1] = token[:, 1:]
@@ -73,8 +75,8 @@ class Model:
         e = task["width"] // task["heads"]
         power = -2.0 * torch.arange(e // 2, dtype=torch.float64) / e
         angle = torch.arange(task["len"], dtype=torch.float64)[:, None] * ROPE_BASE**power
-        self.cos = torch.cos(angle).float().repeat(1, 2)  # (L, e)
-        self.sin = torch.cat([-torch.sin(angle), torch.sin(angle)], 1).float()
+        self.cos = torch.cos(angle).float().repeat(1, 2).to(token.device)  # (L, e)
+        self.sin = torch.cat([-torch.sin(angle), torch.sin(angle)], 1).float().to(token.device)
         self.balance = []
 
     def slices(self, name, x):
@@ -210,16 +212,19 @@ def main():
     torch.set_num_threads(task["threads"])
     folder = pathlib.Path(task["import"])
     batch = np.fromfile(folder / "batch.i32", "<i4").reshape(2, task["batch"], task["len"])
-    token, modality = (torch.from_numpy(x.astype(np.int64)) for x in batch)
+    device = "cuda" if task["backend"] == "cuda" else "cpu"
+    token, modality = (torch.from_numpy(x.astype(np.int64)).to(device) for x in batch)
     model = Model(task, read_safetensors(folder / "weights.safetensors"), token, modality)
     optimizer = make_optimizer(model)
     params = [p for slices in model.w.values() for p in slices]
     loss_of = torch.compile(model.loss) if "compile" in task["style"] else model.loss
+    half = torch.autocast(device, dtype=torch.bfloat16, enabled=task["precision"] == "bf16")
     for line in sys.stdin:
         if line != "step\n":
             sys.exit(f"peer.py: found {line!r}, expected step")
         queued, cpu, wall = queued_ns(), time.process_time_ns(), time.monotonic_ns()
-        loss, total = loss_of()
+        with half:
+            loss, total = loss_of()
         total.backward()
         torch.nn.utils.clip_grad_norm_(params, 1.0, foreach=True)
         optimizer.step()

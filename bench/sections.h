@@ -16,7 +16,7 @@ typedef struct mb_plan {                     /* paths are borrowed */
 
 typedef struct mb_section {
     const char *name, *about;
-    enum { MB_ALWAYS, MB_WITH_PEERS, MB_WITH_BASE } when;
+    enum { MB_ALWAYS, MB_WITH_PEERS, MB_WITH_BASE, MB_WHEN_ASKED } when;
     mb_err (*run)(mb_plan *p);
 } mb_section;
 

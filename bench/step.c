@@ -29,7 +29,10 @@ typedef struct worker {
 
 static mb_err open_worker(worker *w)
 {
-    MB_TRY(mb_ctx_open(w->task.backend, MB_FP32, w->task.threads, &w->c));
+    mb_precision precision;
+
+    MB_TRY(mb_precision_find(w->task.precision, &precision));
+    MB_TRY(mb_ctx_open(w->task.backend, precision, w->task.threads, &w->c));
     MB_TRY(mb_task_model(&w->task, w->c, &w->m));
     w->batch = mb_task_batch(&w->task);
     if (*w->task.export)

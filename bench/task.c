@@ -23,8 +23,9 @@ static const struct {
     {                                                                                              \
 #x, offsetof(mb_task, x), 0                                                                \
     }
-    TEXT(arch),    TEXT(backend), TEXT(mix),   TEXT(export),  NUMBER(width),   NUMBER(layers),
-    NUMBER(heads), NUMBER(batch), NUMBER(len), NUMBER(vocab), NUMBER(experts), NUMBER(threads),
+    TEXT(arch),    TEXT(backend),   TEXT(precision), TEXT(mix),     TEXT(export),
+    NUMBER(width), NUMBER(layers),  NUMBER(heads),   NUMBER(batch), NUMBER(len),
+    NUMBER(vocab), NUMBER(experts), NUMBER(threads),
 #undef TEXT
 #undef NUMBER
 };
@@ -82,6 +83,7 @@ mb_err mb_task_read(mb_task *out, char **words, int n)
 
     *out = (mb_task){ .arch = "dense",
                       .backend = "cpu",
+                      .precision = "fp32",
                       .mix = "50,50",
                       .width = 128,
                       .layers = 6,

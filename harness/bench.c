@@ -6,17 +6,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-static mb_err load_settings(const mb_asked *asked, const char *path, mb_settings *s)
+static mb_err apply(const mb_asked *asked, mb_settings *s)
 {
+    mb_err err = MB_OK;
     int i;
 
+    for (i = 0; !err && i < asked->n_sets; i++)
+        err = mb_settings_override(s, asked->sets[i]);
+    if (!err && asked->archs)
+        err = mb_settings_select(s, "-a", asked->archs);
+    if (!err && asked->seeds)
+        err = mb_settings_seeds(s, "-s", asked->seeds);
+    return err ? MB_EUSAGE : MB_OK;
+}
+
+static mb_err load_settings(const mb_asked *asked, const char *path, mb_settings *s)
+{
     MB_TRY(mb_settings_load(s, path));
-    for (i = 0; i < asked->n_sets; i++)
-        MB_TRY(mb_settings_override(s, asked->sets[i]));
-    if (asked->archs)
-        MB_TRY(mb_settings_select(s, "-a", asked->archs));
-    if (asked->seeds)
-        MB_TRY(mb_settings_seeds(s, "-s", asked->seeds));
+    MB_TRY(apply(asked, s));
     return mb_settings_check(s);
 }
 
@@ -36,6 +43,25 @@ static mb_err load_works(const mb_asked *asked, const char *const *paths, int n,
     return MB_OK;
 }
 
+/* What only the data can find wrong with the settings, before anything runs. */
+static mb_err check_streams(const mb_work *w)
+{
+    const mb_settings *s = w->settings;
+
+    for (enum mb_split split = MB_TRAIN; split <= MB_VAL; split++) {
+        mb_stream *stream;
+        mb_err err = mb_stream_open(w->data, split, &s->mixture, 0, s->batch, s->len, &stream);
+
+        mb_stream_close(stream);
+        if (err)
+            return mb_fail_in(
+                err, "%s: key '%s'",
+                mb_settings_place(s, NULL, "workload", err == MB_EINVAL ? "seq_len" : "data"),
+                err == MB_EINVAL ? "seq_len" : "data");
+    }
+    return MB_OK;
+}
+
 static mb_err open_data(mb_progress *progress, mb_work *works, int n)
 {
     int i;
@@ -45,6 +71,9 @@ static mb_err open_data(mb_progress *progress, mb_work *works, int n)
 
         MB_TRY(mb_data_prepare(&request, show_preparing, progress));
         MB_TRY(mb_data_open(&request, &works[i].data));
+        MB_TRY(mb_data_checksums(works[i].data, NULL)); /* a run is recorded with them */
+        MB_TRY(mb_settings_fit(works[i].settings, works[i].data));
+        MB_TRY(check_streams(&works[i]));
     }
     return MB_OK;
 }

@@ -1,5 +1,6 @@
 #include "harness/compare.h"
 
+#include "base/batch.h"
 #include "base/file.h"
 #include "base/random.h"
 #include "harness/match.h"
@@ -304,9 +305,6 @@ static mb_err add_row(mb_store *s, mb_comparison *c, const arm *a, const char *m
     return err;
 }
 
-static const char *const modalities[] = { "all", "text", "image", "speech" };
-enum { MODALITIES = sizeof modalities / sizeof *modalities };
-
 /* The arm that begins at row I of the runs. */
 static arm arm_at(const mb_rows *runs, size_t i)
 {
@@ -325,8 +323,9 @@ static mb_err add_arm(mb_store *s, mb_comparison *c, arm *a, const arm *base)
 
     if (base->first && !is_baseline)
         MB_TRY(find_pairs(s, c, a, base));
-    for (int m = 0; m < MODALITIES; m++)
-        MB_TRY(add_row(s, c, a, modalities[m], is_baseline));
+    MB_TRY(add_row(s, c, a, "all", is_baseline));
+    for (int m = 0; m < MB_MODALITIES; m++)
+        MB_TRY(add_row(s, c, a, mb_modality_name[m], is_baseline));
     return MB_OK;
 }
 
@@ -361,7 +360,7 @@ mb_err mb_compare(mb_store *s, const char *workload, const char *baseline, mb_co
 
     memset(out, 0, sizeof *out);
     MB_TRY(mb_store_query(s, select_runs, parameters, &out->runs));
-    out->row = mb_zalloc(out->runs->n * MODALITIES, sizeof *out->row);
+    out->row = mb_zalloc(out->runs->n * (1 + MB_MODALITIES), sizeof *out->row);
     err = out->runs->n ? add_arms(s, out, baseline)
                        : mb_fail(MB_EMISSING, "%s: no finished run%s%s", mb_store_path(s),
                                  workload ? " of workload " : "", workload ? workload : "");
@@ -411,7 +410,7 @@ mb_err mb_compare_store(mb_store *s, const mb_comparison *c, const char *baselin
                                                 (int64_t)m->seeds,
                                                 m->reached == m->seeds };
             }
-    if (n)
+    if (n && !mb_store_read_only(s)) /* then they are just printed */
         err = mb_store_match(s, rows, n);
     free(rows);
     return err;

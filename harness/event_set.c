@@ -20,15 +20,16 @@ static const char flops_ini[] =
 static const char memory_ini[] =
 #include "profiles/memory.ini.inc"
     ;
+static const char gpu_ini[] =
+#include "profiles/gpu.ini.inc"
+    ;
 static const char software_ini[] =
 #include "profiles/software.ini.inc"
     ;
 
-const mb_event_text mb_event_texts[] = { { "time", time_ini },
-                                         { "flops", flops_ini },
-                                         { "memory", memory_ini },
-                                         { "software", software_ini },
-                                         { 0 } };
+const mb_event_text mb_event_texts[] = { { "time", time_ini },     { "flops", flops_ini },
+                                         { "memory", memory_ini }, { "software", software_ini },
+                                         { "gpu", gpu_ini },       { 0 } };
 
 enum { MOST = MB_METRICS_MAX };
 

@@ -99,13 +99,13 @@ mb_err mb_facts_machine(mb_store *s, int64_t *id)
 
 mb_err mb_facts_build(mb_store *s, int64_t *id)
 {
-    char blas[128];
+    char products[128];
     const mb_pair facts[] = { { "commit", MB_COMMIT },
                               { "compiler", MB_COMPILER },
                               { "cflags", MB_CFLAGS },
-                              { "blas", blas } };
+                              { "blas", products } };
 
-    mb_blas_about(blas, sizeof blas);
+    mb_products_about(products, sizeof products);
     return mb_store_facts(s, "build", facts, sizeof facts / sizeof *facts, id);
 }
 

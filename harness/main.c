@@ -52,6 +52,7 @@ static void print_help(FILE *out)
 static int exit_code(mb_err err)
 {
     return err == MB_OK              ? 0
+           : err == MB_EUSAGE        ? EXIT_USAGE
            : err == MB_EINCOMPARABLE ? EXIT_INCOMPARABLE
            : err == MB_EINTERRUPTED  ? EXIT_INTERRUPTED
                                      : EXIT_ERROR;

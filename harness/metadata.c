@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OTHERS = 10 }; /* pairs that are no settings, at most */
+enum { OTHERS = 11 }; /* pairs that are no settings, at most */
 
 /* Runs of ids that route alike. */
 static char *routes_text(const mb_work *work)
@@ -28,7 +28,7 @@ static char *routes_text(const mb_work *work)
     return text;
 }
 
-char **mb_metadata_new(const mb_job *job, const char *uuid, const char *ops)
+char **mb_metadata_new(const mb_job *job, mb_precision precision, const char *uuid, const char *ops)
 {
     const mb_data *d = job->work->data;
     size_t n, i, k = 0;
@@ -38,6 +38,7 @@ char **mb_metadata_new(const mb_job *job, const char *uuid, const char *ops)
         { "run.uuid", mb_format("%s", uuid) },
         { "run.workload", mb_format("%s", job->work->settings->name) },
         { "run.seed", mb_format("%" PRId64, job->seed) },
+        { "run.precision", mb_format("%s", mb_precision_name[precision]) },
         { "data.name", mb_format("%s", mb_data_name(d)) },
         { "data.hash", mb_format("%s", mb_data_hash(d)) },
         { "data.vocab", mb_format("%d", mb_data_vocab(d)) },
@@ -99,6 +100,17 @@ static mb_err get_int(const char *path, const char *key, int low, int *out)
     }
     free(text);
     return MB_OK;
+}
+
+static mb_err get_precision(const char *path, mb_precision *out)
+{
+    char *text;
+    mb_err err;
+
+    MB_TRY(get(path, "run", "precision", &text));
+    err = mb_precision_find(text, out);
+    free(text);
+    return err ? mb_fail_in(MB_ECORRUPT, "%s", path) : MB_OK;
 }
 
 static mb_err read_setting(const char *path, mb_settings *s, const mb_setting *row,
@@ -177,6 +189,8 @@ mb_err mb_metadata_read(const char *path, mb_described *out)
 
     *out = (mb_described){ .settings = mb_settings_new() };
     err = read_settings(path, out->settings);
+    if (!err)
+        err = get_precision(path, &out->precision);
     if (!err)
         err = get_int(path, "vocab", 2, &out->vocab);
     if (!err)

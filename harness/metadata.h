@@ -2,6 +2,7 @@
    "arch.key"), and what else it takes to rebuild the model and to feed it:
 
      run.uuid run.workload run.seed       where it comes from
+     run.precision                        what it was trained in
      data.name data.hash                  the data set
      data.vocab data.modalities data.bos  V, M, the id that begins a document
      data.routes                          "text 0-2051, image 2052-2563, ...": the modality of ids
@@ -12,11 +13,13 @@
 #include "harness/bench.h"
 
 /* "key", "value", ..., NULL; OPS may be NULL. Freed with mb_metadata_free(). */
-char **mb_metadata_new(const mb_job *job, const char *uuid, const char *ops);
+char **mb_metadata_new(const mb_job *job, mb_precision precision, const char *uuid,
+                       const char *ops);
 void mb_metadata_free(char **metadata);
 
 typedef struct mb_described { /* a model as its checkpoint describes it */
     mb_settings *settings;    /* with one architecture */
+    mb_precision precision;
     int vocab, modalities, bos;
     uint8_t *modality; /* (V) of every id */
 } mb_described;

@@ -1,5 +1,7 @@
 #include "harness/options.h"
 
+#include "models/kernels/op.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -65,6 +67,17 @@ void mb_parse_append(const struct argp_state *state, const char **list, int *n, 
     list[(*n)++] = text;
 }
 
+const char *mb_parse_backend(const struct argp_state *state, const char *text)
+{
+    const char *const *name = mb_backends();
+
+    while (*name && strcmp(*name, text))
+        name++;
+    if (!*name)
+        argp_error(state, "--backend %s: expected one of motbench list backends", text);
+    return *name;
+}
+
 /* ---- how a workload is to be run ----------------------------------------------------------- */
 
 enum { BACKEND = 256, PRECISION, THREADS };
@@ -101,7 +114,7 @@ static error_t parse_asked(int key, char *arg, struct argp_state *state)
         mb_parse_append(state, a->sets, &a->n_sets, arg, "settings");
         break;
     case BACKEND:
-        a->backend = arg;
+        a->backend = mb_parse_backend(state, arg);
         break;
     case PRECISION:
         if (mb_precision_find(arg, &a->precision))

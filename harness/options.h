@@ -37,4 +37,7 @@ void mb_parse_append(const struct argp_state *state, const char **list, int *n, 
 /* A whole number from 1 to MAX; anything else ends the program. */
 int mb_parse_count(const struct argp_state *state, const char *option, const char *text, int max);
 
+/* The backend that is called TEXT; any other name ends the program. */
+const char *mb_parse_backend(const struct argp_state *state, const char *text);
+
 #endif

@@ -7,32 +7,60 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TRIAD_BYTES = 64 << 20, PRODUCT_WIDTH = 512, OWN_COUNTS = 8 };
+enum {
+    TRIAD_BYTES = 64 << 20,
+    PRODUCT_WIDTH = 512,
+    GPU_WIDTH = 8192,
+    OWN_COUNTS = 10 /* at most */
+};
 
 typedef struct profile {
     const mb_profile_plan *plan;
     mb_run run;
-    mb_outcome outcome;         /* that the run fills in */
-    int64_t *traced_ns;         /* (plan->traced) */
-    double fma, product, triad; /* NaN: not measured */
+    mb_outcome outcome;        /* that the run fills in */
+    int64_t *traced_ns;        /* (plan->traced) */
+    mb_event *events;          /* of the set: first those that leave a step its time */
+    size_t quiet;              /* how many these are */
+    mb_counter *quiet_counter; /* counted the timed steps */
+    mb_counter *other_counter; /* counted steps of its own; NULL: all events were quiet */
+    double counted;            /* executed FLOPs in those */
+    double fma, product, triad, datasheet; /* NaN: not known */
 } profile;
 
 /* ---- measuring ------------------------------------------------------------------------------ */
 
-/* In the same turn as the steps: what a machine gives changes with what else it does. The peaks are
-   those of fp32; a backend that computes nothing has no product. */
+/* What its maker says that a GPU can do at most, dense products, FLOP/s; NaN: not known here. */
+static double datasheet(const char *device, mb_precision precision)
+{
+    static const struct {
+        const char *name;
+        double fp32, bf16;
+    } sheets[] = { { "H200", 67e12, 989.5e12 }, { "H100", 67e12, 989.5e12 } };
+
+    for (size_t i = 0; i < sizeof sheets / sizeof *sheets; i++)
+        if (strstr(device, sheets[i].name))
+            return precision == MB_BF16 ? sheets[i].bf16 : sheets[i].fp32;
+    return NAN;
+}
+
+/* In the same turn as the steps: what a machine gives changes with what else it does. The peak of
+   multiply-adds is that of fp32, in which the processor's backends also compute with bf16 operands;
+   a backend that computes nothing has no product. */
 static mb_err measure_ceilings(profile *p)
 {
     const mb_bench *b = p->run.bench;
     int threads = mb_ctx_threads(p->run.ctx);
+    bool gpu = !strcmp(b->backend, "cuda");
 
-    p->fma = p->product = NAN;
-    MB_TRY(mb_ceiling_triad(threads, TRIAD_BYTES, &p->triad));
-    if (b->precision != MB_FP32)
-        return MB_OK;
-    MB_TRY(mb_ceiling_fma(threads, &p->fma));
+    p->fma = p->product = p->triad = NAN;
+    p->datasheet = gpu ? datasheet(b->device, b->precision) : NAN;
+    if (!gpu) {
+        MB_TRY(mb_ceiling_triad(threads, TRIAD_BYTES, &p->triad));
+        MB_TRY(mb_ceiling_fma(threads, &p->fma));
+    }
     return strcmp(b->backend, "null")
-               ? mb_ceiling_product(b->backend, threads, PRODUCT_WIDTH, &p->product)
+               ? mb_ceiling_product(b->backend, b->precision, threads,
+                                    gpu ? GPU_WIDTH : PRODUCT_WIDTH, &p->product)
                : MB_OK;
 }
 
@@ -50,39 +78,77 @@ static mb_err warm_up(profile *p)
     return MB_OK;
 }
 
+/* Events that disturb go behind the others, each kind in its order. */
+static void sort_events(profile *p)
+{
+    const mb_event_set *set = p->plan->set;
+    size_t i, n = 0;
+    int disturbs;
+
+    p->events = mb_zalloc(set->n + 1, sizeof *p->events);
+    for (disturbs = 0; disturbs <= 1; disturbs++) {
+        for (i = 0; i < set->n; i++)
+            if (mb_event_disturbs(&set->events[i]) == disturbs)
+                p->events[n++] = set->events[i];
+        p->quiet = disturbs ? p->quiet : n;
+    }
+}
+
 static mb_err time_steps(profile *p)
 {
     mb_run *r = &p->run;
-    const mb_event_set *set = p->plan->set;
     mb_stepped stepped;
     int i;
 
     r->tally.ledger = mb_ctx_ledger(r->ctx);
     mb_sde_publish(&r->tally);
-    mb_counter_open(set->events, set->n, mb_ctx_threads(r->ctx), &r->counter);
+    mb_counter_open(p->events, p->quiet, mb_ctx_threads(r->ctx), &p->quiet_counter);
+    r->counter = p->quiet_counter;
     for (i = 0; i < p->plan->timed; i++) {
         MB_TRY(mb_train_step(r, &stepped));
         mb_train_record(r, &stepped, false);
     }
+    r->counter = NULL;
     return MB_OK;
+}
+
+/* As many steps as were timed, for counts that take time themselves, and all on the same batches:
+   some sources count one thing in one step and another in the next. */
+static mb_err count_steps(profile *p)
+{
+    mb_run *r = &p->run;
+    size_t others = p->plan->set->n - p->quiet;
+    double before = (double)mb_ledger_total(mb_ctx_ledger(r->ctx)).executed;
+    mb_stepped stepped;
+    mb_err err = MB_OK;
+    int i;
+
+    if (others == 0)
+        return MB_OK;
+    mb_counter_open(p->events + p->quiet, others, mb_ctx_threads(r->ctx), &p->other_counter);
+    r->counter = p->other_counter;
+    r->same_batches = true;
+    for (i = 0; !err && i < p->plan->timed; i++)
+        err = mb_train_step(r, &stepped);
+    r->same_batches = false;
+    r->counter = NULL;
+    p->counted = (double)mb_ledger_total(mb_ctx_ledger(r->ctx)).executed - before;
+    return err;
 }
 
 static mb_err trace_steps(profile *p)
 {
     mb_run *r = &p->run;
-    mb_counter *counter = r->counter;
     mb_stepped stepped;
     mb_err err = MB_OK;
     int i;
 
     mb_ledger_clear(mb_ctx_ledger(r->ctx));
     mb_ctx_trace(r->ctx, true);
-    r->counter = NULL;
     for (i = 0; !err && i < p->plan->traced; i++) {
         err = mb_train_step(r, &stepped);
         p->traced_ns[i] = stepped.after.wall_ns - stepped.before.wall_ns;
     }
-    r->counter = counter;
     mb_ctx_trace(r->ctx, false);
     mb_ops_add(&r->ops, mb_ctx_ledger(r->ctx), true);
     return err;
@@ -95,6 +161,7 @@ static mb_err measure(profile *p)
     MB_TRY(measure_ceilings(p));
     MB_TRY(warm_up(p));
     MB_TRY(time_steps(p));
+    MB_TRY(count_steps(p));
     return trace_steps(p);
 }
 
@@ -111,7 +178,7 @@ static mb_counter_row given(const char *source, const char *event, double value,
 
 /* What metrics need to know of the model: params are those that a token's products use, all but the
    embedding, which is only looked up. */
-static void own_counts(const profile *p, mb_counter_row row[OWN_COUNTS])
+static size_t own_counts(const profile *p, mb_counter_row row[OWN_COUNTS])
 {
     const mb_model_config *g = mb_model_settings(p->run.model);
     double params = (double)mb_model_params_active(p->run.model) - (double)g->vocab * g->width;
@@ -124,23 +191,37 @@ static void own_counts(const profile *p, mb_counter_row row[OWN_COUNTS])
     row[5] = given("ceiling", "fma", p->fma, "FLOP/s");
     row[6] = given("ceiling", "product", p->product, "FLOP/s");
     row[7] = given("ceiling", "triad", p->triad, "B/s");
+    row[8] = given("ceiling", "datasheet", p->datasheet, "FLOP/s");
+    if (p->other_counter)
+        row[9] = given("model", "counted", p->counted, "FLOP");
+    return p->other_counter ? 10 : 9;
+}
+
+/* What C counted, as rows; returns how many. */
+static size_t counts_of(const mb_counter *c, mb_counter_row *rows)
+{
+    const mb_counted *counts;
+    size_t n = 0, i;
+
+    counts = c ? mb_counter_read(c, &n) : NULL;
+    for (i = 0; i < n; i++)
+        rows[i] = (mb_counter_row){ .source = counts[i].event.source,
+                                    .event = counts[i].event.name,
+                                    .unit = counts[i].event.unit,
+                                    .status = mb_count_status_name[counts[i].status],
+                                    .value = counts[i].value };
+    return n;
 }
 
 static mb_err record_counts(profile *p)
 {
-    size_t n, i;
-    const mb_counted *counts = mb_counter_read(p->run.counter, &n);
-    mb_counter_row *rows = mb_zalloc(n + OWN_COUNTS, sizeof *rows);
+    mb_counter_row *rows = mb_zalloc(p->plan->set->n + OWN_COUNTS, sizeof *rows);
+    size_t n = own_counts(p, rows);
     mb_err err;
 
-    own_counts(p, rows);
-    for (i = 0; i < n; i++)
-        rows[OWN_COUNTS + i] = (mb_counter_row){ .source = counts[i].event.source,
-                                                 .event = counts[i].event.name,
-                                                 .unit = counts[i].event.unit,
-                                                 .status = mb_count_status_name[counts[i].status],
-                                                 .value = counts[i].value };
-    err = mb_store_counters(p->run.bench->store, p->run.id, rows, n + OWN_COUNTS);
+    n += counts_of(p->quiet_counter, rows + n);
+    n += counts_of(p->other_counter, rows + n);
+    err = mb_store_counters(p->run.bench->store, p->run.id, rows, n);
     free(rows);
     return err;
 }
@@ -158,7 +239,18 @@ static mb_err record(profile *p)
     MB_TRY(record_counts(p));
     for (i = 0; i < p->plan->traced; i++)
         MB_TRY(mb_store_overhead(s, r->id, "traced", p->traced_ns[i]));
+    MB_TRY(mb_run_memory(r));
     return mb_store_run_event(s, r->id, "ok", NULL, NULL);
+}
+
+int mb_profile_steps(const mb_profile_plan *plan)
+{
+    bool disturbs = false;
+    size_t i;
+
+    for (i = 0; i < plan->set->n; i++)
+        disturbs |= mb_event_disturbs(&plan->set->events[i]);
+    return plan->warm_up + plan->timed * (disturbs ? 2 : 1) + plan->traced;
 }
 
 mb_err mb_profile_run(mb_bench *b, const mb_job *job, const mb_profile_plan *plan, int64_t *run)
@@ -169,13 +261,16 @@ mb_err mb_profile_run(mb_bench *b, const mb_job *job, const mb_profile_plan *pla
     p.run.bench = b;
     p.run.job = job;
     p.run.out = &p.outcome;
+    sort_events(&p);
     p.traced_ns = mb_zalloc((size_t)plan->traced, sizeof *p.traced_ns);
     err = measure(&p);
     if (!err)
         err = record(&p);
     *run = p.run.id;
     mb_sde_publish(NULL);
-    mb_counter_close(p.run.counter);
+    mb_counter_close(p.quiet_counter);
+    mb_counter_close(p.other_counter);
+    free(p.events);
     mb_run_close(&p.run);
     free(p.traced_ns);
     return err;

@@ -36,8 +36,10 @@ static const mb_table_column operation_columns[] = {
 };
 enum { LAYER = 2, COLUMNS = sizeof operation_columns / sizeof *operation_columns };
 
-static const char steps_sql[] = "SELECT steps, disturbed, step_s * 1e3, traced_steps, "
-                                "traced_s * 1e3, threads FROM v_profile WHERE run_id = ?1";
+static const char steps_sql[] =
+    "SELECT p.steps, p.disturbed, p.step_s * 1e3, p.traced_steps, p.traced_s * 1e3, p.threads, "
+    "  r.memory_bytes / 1e6, r.memory_predicted_bytes / 1e6 "
+    "FROM v_profile AS p JOIN v_run AS r USING (run_id) WHERE run_id = ?1";
 
 /* Which numbers are of timed steps and which of traced ones. */
 static mb_err add_notes(mb_store *s, const char *id, mb_table *t)
@@ -58,6 +60,8 @@ static mb_err add_notes(mb_store *s, const char *id, mb_table *t)
                       "Counts and metrics are of %s other steps, timed and not traced: median "
                       "%.3f ms, %s disturbed, threads: %.0f.",
                       c[0].string, c[2].real, c[1].string, c[5].real);
+        mb_table_note(t, "Memory: %.1f MB at most, %.1f MB by the formulas of models/README.md.",
+                      c[6].real, c[7].real);
     }
     mb_rows_free(rows);
     return err;

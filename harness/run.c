@@ -94,6 +94,7 @@ mb_err mb_run_open(mb_run *r)
         work->settings, r->job->arch, mb_data_vocab(work->data), mb_data_modalities(work->data));
 
     MB_TRY(mb_ctx_open(r->bench->backend, r->bench->precision, r->bench->threads_asked, &r->ctx));
+    (void)mb_nvml_open(&r->nvml); /* no GPU, or none in use: nothing to watch */
     return mb_model_open(r->ctx, r->job->arch->arch, &config, (uint64_t)r->job->seed, &r->model);
 }
 
@@ -147,13 +148,24 @@ static mb_err restore(mb_run *r)
 
 /* ---- ending -------------------------------------------------------------------------------- */
 
+mb_err mb_run_memory(mb_run *r)
+{
+    mb_memory said;
+
+    if (!r->model)
+        return MB_OK;
+    said = mb_model_memory(r->model);
+    return mb_store_memory(r->bench->store, r->id, (int64_t)mb_model_held(r->model),
+                           (int64_t)mb_memory_total(&said));
+}
+
 static mb_err record_overheads(mb_run *r)
 {
     int i;
 
     for (i = 0; i < MB_OVERHEADS; i++)
         MB_TRY(mb_store_overhead(r->bench->store, r->id, overhead_name[i], r->overhead_ns[i]));
-    return MB_OK;
+    return mb_run_memory(r);
 }
 
 /* The operations, once: a run may be killed between writing them and being "ok". */
@@ -176,7 +188,7 @@ static mb_err record_ops(mb_run *r)
 
 static mb_err finish(mb_run *r)
 {
-    char **metadata = mb_metadata_new(r->job, r->uuid, NULL);
+    char **metadata = mb_metadata_new(r->job, r->bench->precision, r->uuid, NULL);
     int64_t start = mb_wall_ns();
     mb_err err = mb_checkpoint_save(r->saved.weights, r->model, (const char *const *)metadata);
 
@@ -237,6 +249,7 @@ void mb_run_close(mb_run *r)
     mb_model_close(r->model);
     mb_ctx_close(r->ctx);
     mb_clock_close(&r->clock);
+    mb_nvml_close(r->nvml);
     mb_samples_close(&r->samples);
     mb_ops_close(&r->ops);
     mb_saved_close(&r->saved);

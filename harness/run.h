@@ -8,6 +8,7 @@
 #include "harness/saved.h"
 #include "profiles/clock.h"
 #include "profiles/counter.h"
+#include "profiles/nvml.h"
 
 enum mb_overhead { MB_OPENING, MB_DATA, MB_EVALUATING, MB_SAVING, MB_OVERHEADS };
 
@@ -29,7 +30,9 @@ typedef struct mb_run {
     mb_ops ops;
     mb_cost counted; /* the ledger's total after the last step */
     mb_clock clock;
+    mb_nvml *nvml;       /* of the GPU that the run computes on; NULL: none */
     mb_counter *counter; /* counts during steps; NULL: nothing */
+    bool same_batches;   /* steps repeat on those of the one before: for work that is to be equal */
     mb_tally tally;      /* what routers did so far */
     mb_progress_run shown;
     int64_t step, first; /* steps done; those done when this process began */
@@ -41,6 +44,8 @@ mb_err mb_run_open(mb_run *r);
 /* A new run's row in the store, with its settings: r->uuid and r->id. PURPOSE "train" or "profile";
    STEPS are planned. The model may be missing, when it could not be opened. */
 mb_err mb_run_begin(mb_run *r, const char *purpose, int64_t steps);
+/* What the run held in memory at most, into the store; nothing without a model. */
+mb_err mb_run_memory(mb_run *r);
 void mb_run_close(mb_run *r);
 void mb_run_uuid(mb_run *r); /* gives it one */
 

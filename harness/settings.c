@@ -120,11 +120,10 @@ static mb_err set_list(mb_seeds *seeds, const mb_setting *row, const char *place
     mb_seeds list = { 0 };
     int i;
 
-    while (!err && (word = strsep(&rest, ", "))) {
+    while (!err && (word = strsep(&rest, ","))) {
         int64_t number = 0;
 
-        if (!*word && list.n && rest) /* "1, 2" */
-            continue;
+        word += strspn(word, " "); /* "1, 2" */
         if (list.n == MB_SEEDS_MAX)
             err = wrong(place, row, value, "at most 64 numbers");
         else if (!is_integer(word, row, &number))
@@ -271,6 +270,7 @@ void mb_settings_free(mb_settings *s)
         return;
     keep_archs(s, 0);
     free_places(s->place);
+    free(s->file);
     free(s);
 }
 
@@ -454,5 +454,6 @@ mb_err mb_settings_load(mb_settings *s, const char *path)
                        sizeof s->name - 1);
     memcpy(s->name, base, n);
     s->name[n] = '\0';
+    s->file = mb_format("%s", path);
     return mb_ini_read(path, load_one, s);
 }

@@ -60,10 +60,12 @@ typedef struct mb_arch_settings { /* [arch NAME]; what a row without a router le
 
 typedef struct mb_settings {
     char name[64]; /* of the workload */
+    char *file;    /* that it was read from; NULL: none */
     enum mb_workload_kind kind;
     int source; /* index into the names of workload.data */
     int text_vocab;
     char path[MB_STRING_MAX], fashion_dir[MB_STRING_MAX], wordnet_dir[MB_STRING_MAX];
+    char stamps_dir[MB_STRING_MAX];
     mb_mixture mixture;
     int64_t len, batch, steps, eval_every, eval_batches, checkpoint_every;
     int accumulate;
@@ -119,10 +121,15 @@ void mb_pairs_free(mb_pair *pairs, size_t n);
 
 /* What data and models want to know; strings are borrowed from s. */
 mb_data_request mb_settings_data(const mb_settings *s);
+/* Refuses open data that are not of the workload's kind: with speech, without. */
+mb_err mb_settings_fit(const mb_settings *s, const mb_data *d);
 mb_model_config mb_settings_model(const mb_settings *s, const mb_arch_settings *a, int vocab,
                                   int modalities);
 /* The learning rate of STEP (from 0): linear warm-up, then the schedule down to min_lr * lr. */
 float mb_settings_lr(const mb_settings *s, int64_t step);
 int64_t mb_settings_tokens(const mb_settings *s); /* of one step */
+/* Where SECTION.KEY got its value, to open a message; A as for mb_settings_text(). */
+const char *mb_settings_place(const mb_settings *s, const mb_arch_settings *a, const char *section,
+                              const char *key);
 
 #endif

@@ -7,14 +7,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Where SECTION.KEY got its value, to open a message. */
-static const char *place_of(const mb_settings *s, const mb_arch_settings *a, const char *section,
-                            const char *key)
+static const char *source_of(const mb_settings *s)
+{
+    return s->file ? s->file : s->name;
+}
+
+const char *mb_settings_place(const mb_settings *s, const mb_arch_settings *a, const char *section,
+                              const char *key)
 {
     const mb_setting *row = mb_setting_find(section, key);
     const char *place = (a ? a->place : s->place)[row - mb_setting_table];
 
-    return place ? place : s->name;
+    return place ? place : source_of(s);
 }
 
 /* Rows of a batch are numbered with 32 bits, and a whole step is kept in memory. */
@@ -26,12 +30,12 @@ static mb_err check_sizes(const mb_settings *s)
         return mb_fail(MB_EINVAL,
                        "%s: key 'batch': %lld x seq_len %lld x accumulate %d tokens in a step, "
                        "expected at most %d",
-                       place_of(s, NULL, "workload", "batch"), (long long)s->batch,
+                       mb_settings_place(s, NULL, "workload", "batch"), (long long)s->batch,
                        (long long)s->len, s->accumulate, STEP_TOKENS_MAX);
     if (s->text_vocab > 0 && s->text_vocab < TEXT_VOCAB_MIN)
-        return mb_fail(MB_EINVAL,
-                       "%s: key 'text_vocab': found %d, expected 0 or at least %d, one id a byte",
-                       place_of(s, NULL, "workload", "text_vocab"), s->text_vocab, TEXT_VOCAB_MIN);
+        return mb_fail(
+            MB_EINVAL, "%s: key 'text_vocab': found %d, expected 0 or at least %d, one id a byte",
+            mb_settings_place(s, NULL, "workload", "text_vocab"), s->text_vocab, TEXT_VOCAB_MIN);
     return MB_OK;
 }
 
@@ -39,17 +43,19 @@ static mb_err check_data(mb_settings *s)
 {
     const char *source = mb_settings_data(s).source;
 
-    if (s->kind != MB_CHAMELEON)
-        return mb_fail(MB_EINVAL, "%s: key 'kind': not supported by this build, expected chameleon",
-                       place_of(s, NULL, "workload", "kind"));
+    if (s->kind == MB_TRANSFUSION)
+        return mb_fail(MB_EINVAL,
+                       "%s: key 'kind': not supported by this build, expected chameleon or "
+                       "chameleon-speech",
+                       mb_settings_place(s, NULL, "workload", "kind"));
     if (!strcmp(source, "shards") && !*s->path)
         return mb_fail(MB_EINVAL, "%s: key 'data': shards need key 'path', the user's own data",
-                       place_of(s, NULL, "workload", "data"));
+                       mb_settings_place(s, NULL, "workload", "data"));
     if (s->mixture.pair_weight == 0 && s->mixture.text_weight == 0)
         return mb_fail(MB_EINVAL, "%s: key 'pair_weight': 0 like text_weight, expected one above 0",
-                       place_of(s, NULL, "workload", "pair_weight"));
+                       mb_settings_place(s, NULL, "workload", "pair_weight"));
     if (s->text_vocab == 0 && strcmp(source, "shards"))
-        s->text_vocab = strcmp(source, "fashion") ? 320 : 4096;
+        s->text_vocab = strncmp(source, "procedural", strlen("procedural")) ? 4096 : 320;
     return MB_OK;
 }
 
@@ -61,10 +67,10 @@ static mb_err check_model(const mb_settings *s)
         return mb_fail(MB_EINVAL,
                        "%s: key 'heads': found %d, expected a divisor of the width %d into parts "
                        "of even size",
-                       place_of(s, NULL, "model", "heads"), heads, width);
+                       mb_settings_place(s, NULL, "model", "heads"), heads, width);
     if (s->model.gate == MB_INSIDE && s->model.norm == MB_PRE)
         return mb_fail(MB_EINVAL, "%s: key 'gate': inside needs norm = post",
-                       place_of(s, NULL, "model", "gate"));
+                       mb_settings_place(s, NULL, "model", "gate"));
     return MB_OK;
 }
 
@@ -74,13 +80,13 @@ static mb_err check_arch(const mb_settings *s, const mb_arch_settings *a)
         return MB_OK;
     if (a->experts < a->arch->top_k)
         return mb_fail(MB_EINVAL, "%s: key 'experts': found %d, expected at least %d for arch '%s'",
-                       place_of(s, a, "arch", "experts"), a->experts, a->arch->top_k,
+                       mb_settings_place(s, a, "arch", "experts"), a->experts, a->arch->top_k,
                        a->arch->name);
     if (a->score == MB_SIGMOID && (a->balance > 0 || a->router_z > 0))
         return mb_fail(MB_EINVAL,
                        "%s: key 'score': sigmoid has no balance or z-loss, expected balance = 0 "
                        "and router_z = 0 with it",
-                       place_of(s, a, "arch", "score"));
+                       mb_settings_place(s, a, "arch", "score"));
     return MB_OK;
 }
 
@@ -92,7 +98,7 @@ mb_err mb_settings_check(mb_settings *s)
     MB_TRY(check_data(s));
     MB_TRY(check_model(s));
     if (!s->archs)
-        return mb_fail(MB_EINVAL, "%s: no [arch NAME] section, expected one or -a", s->name);
+        return mb_fail(MB_EINVAL, "%s: no [arch NAME] section, expected one or -a", source_of(s));
     for (i = 0; i < s->archs; i++)
         MB_TRY(check_arch(s, &s->arch[i]));
     return MB_OK;
@@ -138,7 +144,19 @@ mb_data_request mb_settings_data(const mb_settings *s)
         .path = *s->path ? s->path : NULL,
         .fashion_dir = *s->fashion_dir ? s->fashion_dir : NULL,
         .wordnet_dir = *s->wordnet_dir ? s->wordnet_dir : NULL,
+        .stamps_dir = *s->stamps_dir ? s->stamps_dir : NULL,
     };
+}
+
+mb_err mb_settings_fit(const mb_settings *s, const mb_data *d)
+{
+    bool speech = mb_data_modalities(d) > MB_SPEECH;
+
+    if (speech != (s->kind == MB_CHAMELEON_SPEECH))
+        return mb_fail(MB_EINVAL, "%s: key 'data': %s has %s speech, expected kind = %s",
+                       mb_settings_place(s, NULL, "workload", "data"), mb_data_name(d),
+                       speech ? "some" : "no", speech ? "chameleon-speech" : "chameleon");
+    return MB_OK;
 }
 
 mb_model_config mb_settings_model(const mb_settings *s, const mb_arch_settings *a, int vocab,

@@ -73,7 +73,8 @@ void mb_train_record(mb_run *r, const mb_stepped *s, bool warm_up)
     mb_cost now = mb_ledger_total(mb_ctx_ledger(r->ctx));
     int64_t wall_ns = s->after.wall_ns - s->before.wall_ns;
     double waited_ns = (double)mb_clock_waited_ns(&r->clock, &s->before, &s->after);
-    bool disturbed = waited_ns > WAITED_MAX * (double)wall_ns;
+    bool disturbed =
+        waited_ns > WAITED_MAX * (double)wall_ns || (r->nvml && mb_nvml_throttled(r->nvml));
     mb_step_row row = {
         .step = r->step,
         .wall_ns = wall_ns,
@@ -128,7 +129,8 @@ mb_err mb_train_step(mb_run *r, mb_stepped *out)
     mb_optimizer_config how = s->optimizer;
     mb_err err;
 
-    MB_TRY(next_batches(r));
+    if (!r->same_batches)
+        MB_TRY(next_batches(r));
     how.lr = mb_settings_lr(s, r->step);
     if (r->counter)
         mb_counter_start(r->counter);
@@ -190,20 +192,47 @@ static mb_err evaluate_batches(mb_run *r, mb_stream *stream, mb_losses *l)
     return MB_OK;
 }
 
-static mb_err evaluate(mb_run *r)
+/* Measures the losses on documents of SECTIONS, as in mb_mixture, under the name SPLIT. */
+static mb_err evaluate_sections(mb_run *r, unsigned sections, const char *split, mb_losses *l)
 {
     const mb_settings *s = r->job->work->settings;
-    int64_t start = mb_wall_ns(), end;
-    mb_losses losses = { 0 };
+    mb_mixture mixture = s->mixture;
     mb_stream *stream;
     mb_err err;
 
-    MB_TRY(mb_stream_open(r->job->work->data, MB_VAL, &s->mixture, 0, s->batch, s->len, &stream));
-    err = evaluate_batches(r, stream, &losses);
+    mixture.sections = sections;
+    MB_TRY(mb_stream_open(r->job->work->data, MB_VAL, &mixture, 0, s->batch, s->len, &stream));
+    err = evaluate_batches(r, stream, l);
     mb_stream_close(stream);
-    if (err)
-        return err;
-    mb_samples_losses(&r->samples, r->step, mb_split_name[MB_VAL], &losses);
+    if (!err)
+        mb_samples_losses(&r->samples, r->step, split, l);
+    return err;
+}
+
+/* Human and synthetic speech apart, beside "val", which has both. */
+static mb_err evaluate_voices(mb_run *r)
+{
+    static const char *const split[MB_SECTIONS] = {
+        [MB_HUMAN] = "val-human", [MB_SYNTHETIC] = "val-synthetic"
+    };
+
+    for (int i = MB_HUMAN; i <= MB_SYNTHETIC; i++) {
+        mb_losses losses = { 0 };
+
+        if (r->job->work->settings->mixture.speech_share > 0 &&
+            mb_data_section(r->job->work->data, MB_VAL, (enum mb_section)i) > 0)
+            MB_TRY(evaluate_sections(r, 1u << i, split[i], &losses));
+    }
+    return MB_OK;
+}
+
+static mb_err evaluate(mb_run *r)
+{
+    int64_t start = mb_wall_ns(), end;
+    mb_losses losses = { 0 };
+
+    MB_TRY(evaluate_sections(r, 0, mb_split_name[MB_VAL], &losses));
+    MB_TRY(evaluate_voices(r));
     r->out->val = losses;
     end = mb_wall_ns();
     r->overhead_ns[MB_EVALUATING] += end - start;
@@ -223,7 +252,7 @@ mb_err mb_train_save(mb_run *r)
     mb_ledger_clear(ledger);
     r->counted = (mb_cost){ 0 };
     ops = mb_ops_text(&r->ops);
-    metadata = mb_metadata_new(r->job, r->uuid, ops);
+    metadata = mb_metadata_new(r->job, r->bench->precision, r->uuid, ops);
     err =
         mb_checkpoint_save_state(r->saved.state, r->model, r->step, (const char *const *)metadata);
     mb_metadata_free(metadata);

@@ -13,7 +13,7 @@ static mb_err check(mb_store *s, FILE *out)
 static mb_err export(mb_store *s, const char *folder, FILE *out)
 {
     if (!folder)
-        return mb_fail(MB_EINVAL, "db export: expected a folder to write into");
+        return mb_fail(MB_EUSAGE, "db export: expected a folder to write into");
     MB_TRY(mb_store_export(s, folder));
     fprintf(out, "%s: every view is now a CSV file in %s\n", mb_store_path(s), folder);
     return MB_OK;
@@ -26,7 +26,7 @@ mb_err mb_verb_db(const mb_db_options *o, FILE *out)
     mb_err err;
 
     if (!is_check && strcmp(o->action, "export"))
-        return mb_fail(MB_EINVAL, "db: unknown action \"%s\": expected check or export", o->action);
+        return mb_fail(MB_EUSAGE, "db: unknown action \"%s\": expected check or export", o->action);
     MB_TRY(mb_store_open(o->db, false, &s));
     err = is_check ? check(s, out) : export(s, o->folder, out);
     mb_store_close(s);

@@ -7,6 +7,7 @@
 #include "models/kernels/op.h"
 #include "profiles/clock.h"
 #include "profiles/counter.h"
+#include "profiles/gpu.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -28,29 +29,36 @@ static void add(mb_table *t, const char *what, bool works, char *detail)
 
 static void check_machine(mb_table *t)
 {
-    char device[128], blas[128];
+    char device[128], products[128];
 
     mb_facts_device(device, sizeof device);
     add(t, "processor", true, mb_format("%s", device));
-    mb_blas_about(blas, sizeof blas);
-    add(t, "matrix products", true, mb_format("%s", blas));
+    mb_products_about(products, sizeof products);
+    add(t, "matrix products", true, mb_format("%s", products));
 }
 
 static void check_backends(mb_table *t)
 {
     const char *const *name;
+    int p;
 
-    for (name = mb_backends(); *name; name++) {
-        char *what = mb_format("backend %s", *name);
-        mb_ctx *c;
+    for (name = mb_backends(); *name; name++)
+        for (p = MB_FP32; mb_precision_name[p]; p++) {
+            char *what = mb_format("backend %s, %s", *name, mb_precision_name[p]);
+            mb_ctx *c;
 
-        if (mb_ctx_open(*name, MB_FP32, 0, &c))
-            add(t, what, false, mb_format("%s", mb_message()));
-        else
-            add(t, what, true, mb_format("threads: %d", mb_ctx_threads(c)));
-        mb_ctx_close(c);
-        free(what);
-    }
+            if (mb_ctx_open(*name, (mb_precision)p, 0, &c))
+                add(t, what, false, mb_format("%s", mb_message()));
+            else
+                add(t, what, true, mb_format("threads: %d", mb_ctx_threads(c)));
+            mb_ctx_close(c);
+            free(what);
+        }
+}
+
+static void add_gpu(void *user, const char *what, bool works, const char *detail)
+{
+    add(user, what, works, mb_format("%s", detail));
 }
 
 /* The smallest and the largest of some steps of the clock, which no measurement can resolve. */
@@ -85,7 +93,9 @@ static void check_counters(mb_table *t)
                                        { "papi", "perf::TASK-CLOCK", "ns" },
                                        { "papi", "PAPI_TOT_INS", "instructions" },
                                        { "papi", "PAPI_FP_OPS", "FLOP" },
-                                       { "sde", "flops_model", "FLOP" } };
+                                       { "sde", "flops_model", "FLOP" },
+                                       { "cupti", "dram__bytes_read.sum", "B" },
+                                       { "nvml", "energy", "J" } };
     enum { EVENTS = sizeof events / sizeof *events };
     mb_ledger *ledger = mb_ledger_new();
     mb_tally nothing = { .ledger = ledger };
@@ -205,6 +215,7 @@ mb_err mb_command_doctor(int argc, char **argv)
     t = mb_table_new(columns, sizeof columns / sizeof *columns);
     check_machine(t);
     check_backends(t);
+    mb_gpu_check(add_gpu, t);
     check_clock(t);
     check_counters(t);
     check_data(t);

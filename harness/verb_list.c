@@ -133,6 +133,7 @@ static mb_err list_runs(const list_options *o, mb_table **out)
                                                { .name = "arch" },
                                                { .name = "seed", .show = MB_SHOW_PLAIN },
                                                { .name = "backend" },
+                                               { .name = "precision" },
                                                { .name = "status" },
                                                { .name = "steps", .show = MB_SHOW_PLAIN },
                                                { .name = "tokens_per_s", .show = MB_SHOW_SI },
@@ -142,10 +143,11 @@ static mb_err list_runs(const list_options *o, mb_table **out)
     mb_err err;
 
     MB_TRY(mb_store_open(o->common.db, false, &s));
-    err = mb_store_query(s,
-                         "SELECT run_id, uuid, workload, arch, seed, backend, status, steps, "
-                         "tokens_per_s, checkpoint FROM v_run ORDER BY run_id",
-                         NULL, &rows);
+    err = mb_store_query(
+        s,
+        "SELECT run_id, uuid, workload, arch, seed, backend, precision, status, steps, "
+        "tokens_per_s, checkpoint FROM v_run ORDER BY run_id",
+        NULL, &rows);
     if (!err) {
         *out = mb_table_new(columns, COUNT(columns));
         mb_table_rows(*out, rows);

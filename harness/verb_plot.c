@@ -50,7 +50,7 @@ static mb_err find_kind(const char *path, const kind **out)
             *out = &kinds[i];
             return MB_OK;
         }
-    return mb_fail(MB_EINVAL, "%s: expected a name that ends in .svg, .png, .pdf or .txt", path);
+    return mb_fail(MB_EUSAGE, "%s: expected a name that ends in .svg, .png, .pdf or .txt", path);
 }
 
 /* ---- what gnuplot gets --------------------------------------------------------------------- */
@@ -250,9 +250,9 @@ static mb_err draw(const mb_figure *figure, const mb_rows *rows, const char *wor
 static mb_err choose_workload(mb_store *s, const mb_figure *figure, const char *wanted, char **out)
 {
     const char *const parameters[] = { wanted ? wanted : "", NULL };
-    char *sql = mb_format("SELECT count(DISTINCT workload), min(workload), "
-                          "group_concat(DISTINCT workload) FROM %s "
-                          "WHERE ?1 = '' OR workload = ?1",
+    char *sql = mb_format("SELECT count(*), min(workload), group_concat(workload, ', ') FROM "
+                          "(SELECT DISTINCT workload FROM %s "
+                          "WHERE ?1 = '' OR workload = ?1 ORDER BY workload)",
                           figure->runs);
     mb_rows *rows;
     mb_err err = mb_store_query(s, sql, parameters, &rows);
@@ -304,7 +304,7 @@ static mb_err find_figure(const char *name, const mb_figure **out)
             *out = figures[i];
             return MB_OK;
         }
-    return mb_fail(MB_EINVAL, "no plot is called \"%s\": motbench list plots", name);
+    return mb_fail(MB_EUSAGE, "no plot is called \"%s\": motbench list plots", name);
 }
 
 mb_err mb_verb_plot(const mb_plot_options *o, FILE *out)
@@ -316,7 +316,7 @@ mb_err mb_verb_plot(const mb_plot_options *o, FILE *out)
 
     MB_TRY(find_figure(o->name, &figure));
     if (!o->output)
-        return mb_fail(MB_EINVAL, "plot %s: expected a file to write (-o)", o->name);
+        return mb_fail(MB_EUSAGE, "plot %s: expected a file to write (-o)", o->name);
     MB_TRY(find_kind(o->output, &k));
     MB_TRY(mb_store_open(o->db, false, &s));
     err = plot(s, figure, o, k);

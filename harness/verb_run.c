@@ -118,6 +118,7 @@ static const mb_table_column columns[] = {
     { "steps", NULL, MB_SHOW_PLAIN, MB_FOR_ALL, false },
     { "loss_text", "text loss", MB_SHOW_FIXED, MB_FOR_ALL, false },
     { "loss_image", "image loss", MB_SHOW_FIXED, MB_FOR_ALL, false },
+    { "loss_speech", "speech loss", MB_SHOW_FIXED, MB_FOR_ALL, false },
     { "tokens_per_s", "tokens/s", MB_SHOW_SI, MB_FOR_ALL, false },
     { "train_s", "trained", MB_SHOW_SECONDS, MB_FOR_ALL, false },
     { "detail", NULL, MB_SHOW_TEXT, MB_FOR_PROGRAMS, false },
@@ -147,6 +148,7 @@ static mb_err print_summary(const run_options *o, const mb_job *jobs, const mb_o
         mb_table_integer(t, out->step);
         mb_table_real(t, loss(out, MB_TEXT));
         mb_table_real(t, loss(out, MB_IMAGE));
+        mb_table_real(t, loss(out, MB_SPEECH));
         mb_table_real(t, out->trained ? (double)(out->trained * mb_settings_tokens(s)) / train_s
                                       : NAN);
         mb_table_real(t, out->trained ? train_s : NAN);

@@ -28,7 +28,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         o->modality = arg;
         break;
     case BACKEND:
-        o->backend = arg;
+        o->backend = mb_parse_backend(state, arg);
         break;
     case 'o':
         o->output = arg;
@@ -139,8 +139,8 @@ static mb_err open_model(const score_options *o, scoring *s)
     config.batch = s->batch;
     config.len = s->len;
     if (!strcmp(o->backend, "null"))
-        return mb_fail(MB_EINVAL, "backend 'null' computes nothing, expected cpu or ref");
-    MB_TRY(mb_ctx_open(o->backend, MB_FP32, 0, &s->ctx));
+        return mb_fail(MB_EUSAGE, "backend 'null' computes nothing, expected cpu or ref");
+    MB_TRY(mb_ctx_open(o->backend, d->precision, 0, &s->ctx));
     MB_TRY(mb_model_open(s->ctx, d->settings->arch[0].arch, &config, 0, &s->model));
     return mb_checkpoint_load(o->checkpoint, s->model);
 }
@@ -184,7 +184,8 @@ mb_err mb_command_score(int argc, char **argv)
         "CHECKPOINT",
         "Writes the logits of a checkpoint for any tokens."
         "\vA sequence may hold several documents; each begins with the BOS token (data.bos in the "
-        "checkpoint's metadata) and sees nothing before it.",
+        "checkpoint's metadata) and sees nothing before it. Computes in the precision that the "
+        "checkpoint was trained in.",
         NULL,
         NULL,
         NULL,

@@ -200,6 +200,7 @@ static mb_err load(const char *path, mb_model *m, int copies, int64_t *step)
         err = check_digest(path, s);
     for (size_t i = 0; !err && i < 2 * n; i++)
         err = load_one(path, s, m, &m->params[i % m->n_params], (int)(i % n / m->n_params), i >= n);
+    mb_ctx_weights_changed(m->c);
     mb_safetensors_close(s);
     return err;
 }

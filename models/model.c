@@ -210,6 +210,7 @@ static void draw_all(mb_model *m)
         mb_ctx_write(m->c, p->t.data, x, mb_bytes(&p->t));
         free(x);
     }
+    mb_ctx_weights_changed(m->c);
 }
 
 static void make_params(mb_model *m)

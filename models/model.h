@@ -34,6 +34,7 @@ const mb_arch *mb_arch_find(const char *name); /* NULL: no such row */
 enum mb_norm_place { MB_POST, MB_PRE };       /* x + norm(f(x)) [MoT eq. 1]; x + f(norm(x)) */
 enum mb_gate_place { MB_OUTSIDE, MB_INSIDE }; /* x + p norm(E(x)); x + norm(p E(x)); post only */
 enum mb_slices { MB_INDEPENDENT, MB_COPIES }; /* how slices of one part are drawn */
+enum mb_recomputed { MB_RECOMPUTE_NONE, MB_RECOMPUTE_LAYER }; /* what a backward makes again */
 enum mb_groups { MB_GROUP_BATCH, MB_GROUP_SEQUENCE }; /* which rows share an expert's capacity */
 
 typedef struct mb_model_config {
@@ -45,6 +46,7 @@ typedef struct mb_model_config {
     enum mb_norm_place norm;
     enum mb_gate_place gate;
     enum mb_slices slices;
+    enum mb_recomputed recompute;
     bool qk_norm;
     float norm_eps, rope_base;
     float z_loss; /* weight of lse^2 of the logits [Chameleon 2.3] */
@@ -91,6 +93,23 @@ const mb_model_config *mb_model_settings(const mb_model *m); /* as completed: F 
 uint64_t mb_model_params_total(const mb_model *m);
 /* Parameters that one token meets, the largest over modalities (embedding and head included). */
 uint64_t mb_model_params_active(const mb_model *m);
+
+/* ---- memory --------------------------------------------------------------------------------- */
+
+/* Bytes at the peak of a training step on batches of the configuration's size, by the formulas of
+   models/README.md. */
+typedef struct mb_memory {
+    uint64_t weights, gradients, moments;
+    uint64_t copies;      /* of matrices, as products want them */
+    uint64_t activations; /* and their gradients */
+    uint64_t routes;      /* indices and scores */
+    uint64_t head;        /* logits under way, and each further thread's gradient of the head */
+} mb_memory;
+
+mb_memory mb_model_memory(const mb_model *m);
+uint64_t mb_memory_total(const mb_memory *b);
+/* Bytes that the model and its ctx really held at most so far. */
+uint64_t mb_model_held(const mb_model *m);
 
 typedef struct mb_losses {
     double sum[MB_MODALITIES]; /* of -log p in nats, by the target's modality */

@@ -85,6 +85,30 @@ void mb_pass_begin(mb_pass *p, mb_model *m, const mb_batch *batch)
     p->route[MB_BY_MODALITY] = at ? mb_route_sorted(m->c, m->config.modalities, count) : NULL;
 }
 
+typedef struct place { /* of a layer in a pass */
+    mb_pass *pass;
+    const mb_layer *layer;
+    int index;
+} place;
+
+static mb_tensor *layer_at(void *arg, mb_tensor *x)
+{
+    const place *at = arg;
+
+    return mb_block(at->pass, at->layer, at->index, x);
+}
+
+static mb_tensor *layer(mb_pass *p, const mb_model *m, int index, mb_tensor *x)
+{
+    place *at;
+
+    if (m->config.recompute == MB_RECOMPUTE_NONE)
+        return mb_block(p, &m->layers[index], index, x);
+    at = mb_ctx_host(p->c, sizeof *at);
+    *at = (place){ p, &m->layers[index], index };
+    return mb_recompute(p->c, layer_at, at, x);
+}
+
 mb_tensor *mb_pass_forward(mb_pass *p, const mb_model *m)
 {
     mb_tensor *x;
@@ -92,7 +116,7 @@ mb_tensor *mb_pass_forward(mb_pass *p, const mb_model *m)
     mb_ctx_at(p->c, MB_EMBED, -1);
     x = mb_embed(p->c, m->embed, p->token, p->rows);
     for (int i = 0; i < m->config.layers; i++)
-        x = mb_block(p, &m->layers[i], i, x);
+        x = layer(p, m, i, x);
     mb_ctx_at(p->c, MB_HEAD, -1);
     return mb_norm(p->c, x, m->norm, NULL, m->config.norm_eps);
 }

@@ -53,20 +53,30 @@ static mb_err finish(const mb_pass *p, mb_losses *out)
     return err;
 }
 
+static bool is_valid(const mb_model *m, const mb_batch *b, int64_t i)
+{
+    uint32_t vocab = (uint32_t)m->config.vocab;
+
+    return ((uint32_t)b->token[i] < vocab) & (b->target[i] < m->config.vocab) &
+           (b->modality[i] < m->config.modalities) & (b->target_modality[i] < MB_MODALITIES);
+}
+
 static mb_err check_batch(const mb_model *m, const mb_batch *b)
 {
-    int64_t t = b->batch * b->len;
+    int64_t t = b->batch * b->len, i;
+    int valid = 1;
 
-    for (int64_t i = 0; i < t; i++) {
-        if (b->token[i] < 0 || b->token[i] >= m->config.vocab || b->target[i] >= m->config.vocab)
-            return mb_fail(MB_EINVAL, "position %lld: token %d, target %d: expected 0 to %d",
-                           (long long)i, b->token[i], b->target[i], m->config.vocab - 1);
-        if (b->modality[i] >= m->config.modalities || b->target_modality[i] >= MB_MODALITIES)
-            return mb_fail(MB_EINVAL, "position %lld: modality %d, of target %d: expected 0 to %d",
-                           (long long)i, b->modality[i], b->target_modality[i],
-                           m->config.modalities - 1);
-    }
-    return MB_OK;
+    for (i = 0; i < t; i++) /* without a way out it is a few operations on many at once */
+        valid &= is_valid(m, b, i);
+    if (valid)
+        return MB_OK;
+    for (i = 0; is_valid(m, b, i); i++)
+        ;
+    return mb_fail(MB_EINVAL,
+                   "position %lld: token %d, target %d, modality %d, of target %d: expected "
+                   "tokens 0 to %d, modalities 0 to %d",
+                   (long long)i, b->token[i], b->target[i], b->modality[i], b->target_modality[i],
+                   m->config.vocab - 1, m->config.modalities - 1);
 }
 
 static int64_t count_targets(const mb_batch *batches, int n)
@@ -147,6 +157,7 @@ mb_err mb_model_step(mb_model *m, const mb_batch *batches, int n, const mb_optim
     update(m, 0, m->n_matrices, adamw, true);
     update(m, m->n_matrices, m->n_embeddings, adamw, how->decay_embeddings);
     update(m, norms_at, m->total - norms_at, adamw, how->decay_norms);
+    mb_ctx_weights_changed(m->c);
     MB_TRY(finish(&p, out));
     out->grad_norm = sqrt(squares);
     return MB_OK;

@@ -23,5 +23,5 @@ SELECT * FROM (
   SELECT modality, arch, NULL, avg(flops_model), avg(train_s), avg(value), condition, first, step
   FROM shown GROUP BY modality, arch, step
 )
-ORDER BY modality = 'speech', modality = 'image', modality, arch <> 'dense', first, seed,
-         step;
+ORDER BY modality <> 'text', modality <> 'image', modality <> 'speech', modality,
+         arch <> 'dense', first, seed, step;

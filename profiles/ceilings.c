@@ -1,12 +1,14 @@
 #include "profiles/ceilings.h"
 
 #include "base/file.h"
+#include "base/random.h"
 #include "models/kernels/op.h"
 #include "profiles/clock.h"
 
 #include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* As wide as a register; a wider type would live in memory. */
 #if defined __AVX512F__
@@ -25,6 +27,7 @@ enum {
     TURNS = 200000
 };
 enum { MIN_ROUNDS = 10 };   /* also when the budget is spent */
+enum { PRODUCTS = 4 };      /* of a round, for which one waits together */
 #define BUDGET_NS 300000000 /* of each measurement */
 
 /* ---- registers ------------------------------------------------------------------------------ */
@@ -163,47 +166,115 @@ mb_err mb_ceiling_triad(int threads, size_t size, double *bytes_per_s)
 
 /* ---- products ------------------------------------------------------------------------------- */
 
-/* N floats of 1 in the memory of C; NULL, with a message, when there is none. */
-static float *ones(mb_ctx *c, int64_t n)
+/* Random numbers that a bf16 holds, since hardware is faster on those that are all alike. */
+static float *draw(const char *name, int64_t n)
 {
-    float *from = mb_alloc((size_t)n * sizeof *from), *x = mb_ctx_alloc(c, (size_t)n * sizeof *x);
+    uint64_t key = mb_key(1, name, 0, 0);
+    float *x = mb_alloc((size_t)n * sizeof *x);
 
-    for (int64_t i = 0; i < n; i++)
-        from[i] = 1;
-    if (x)
-        mb_ctx_write(c, x, from, (size_t)n * sizeof *x);
-    free(from);
+    for (int64_t i = 0; i < n; i++) {
+        union {
+            float value;
+            uint32_t bits;
+        } u = { .value = (float)(2 * mb_uniform(key, (uint64_t)i) - 1) };
+
+        u.bits &= 0xffff0000u;
+        x[i] = u.value;
+    }
     return x;
 }
 
-mb_err mb_ceiling_product(const char *backend, int threads, int width, double *flops_per_s)
+/* The (N) numbers of X in the memory of C, as DTYPE; NULL, with a message, when there is none. */
+static void *upload(mb_ctx *c, const float *x, int64_t n, mb_precision dtype)
 {
-    const double flops = 2.0 * width * width * width;
-    float *x, element = 0;
-    int64_t began = mb_wall_ns();
-    bool wrong = false;
+    size_t size = (size_t)n * mb_size(dtype);
+    void *to = mb_ctx_alloc(c, size);
+    uint16_t *upper;
+
+    if (!to || dtype == MB_FP32) {
+        if (to)
+            mb_ctx_write(c, to, x, size);
+        return to;
+    }
+    upper = mb_alloc(size);
+    for (int64_t i = 0; i < n; i++)
+        upper[i] = ((const uint16_t *)x)[2 * i + 1]; /* little-endian */
+    mb_ctx_write(c, to, upper, size);
+    free(upper);
+    return to;
+}
+
+/* Whether ELEMENT, as DTYPE, is the product of row I of X and row I of W. */
+static bool is_product(const void *element, mb_precision dtype, const float *x, const float *w,
+                       int64_t i, int width)
+{
+    uint16_t halves[2] = { 0 };
+    float got;
+    double sum = 0;
+
+    memcpy(dtype == MB_FP32 ? halves : halves + 1, element, mb_size(dtype));
+    memcpy(&got, halves, sizeof got);
+    for (int k = 0; k < width; k++)
+        sum += (double)x[i * width + k] * (double)w[i * width + k];
+    return fabs((double)got - sum) <= 1e-2 * (fabs(sum) + 1);
+}
+
+/* Makes PRODUCTS products of the N x N matrices A and W; takes an element of the last. */
+static mb_err multiply(mb_ctx *c, void *a, void *w, int n, float *element, mb_precision *dtype)
+{
+    mb_tensor *x = mb_wrap(c, "a", n, n, a), *y = NULL;
+    mb_tensor *weight = mb_wrap(c, "w", n, n, w);
+    mb_err err;
+
+    weight->dtype = MB_FP32; /* as parameters are */
+    for (int i = 0; i < PRODUCTS; i++)
+        y = mb_gemm(c, x, weight, mb_route_all(c, n));
+    *dtype = y->dtype;
+    mb_ctx_fetch(c, element, (char *)y->data + (size_t)(n / 2) * (size_t)(n + 1) * mb_size(*dtype),
+                 mb_size(*dtype));
+    err = mb_ctx_sync(c);
+    mb_ctx_reset(c);
+    return err;
+}
+
+/* X and W lie on the host. */
+static mb_err time_products(mb_ctx *c, const float *x, const float *w, int width, double *best)
+{
+    const double flops = PRODUCTS * 2.0 * width * width * width;
+    int64_t n = (int64_t)width * width, began = mb_wall_ns();
+    mb_precision dtype = mb_wrap(c, "a", 1, 1, NULL)->dtype;
+    void *a = upload(c, x, n, dtype), *b = upload(c, w, n, MB_FP32);
+    mb_err err = a && b ? MB_OK : MB_ENOMEM;
     int round;
+
+    for (round = 0; !err && (round < MIN_ROUNDS || mb_wall_ns() - began < BUDGET_NS); round++) {
+        int64_t start = mb_wall_ns();
+        float element;
+
+        err = multiply(c, a, b, width, &element, &dtype);
+        *best = fmax(*best, flops / ((double)(mb_wall_ns() - start) * 1e-9));
+        if (!err && !is_product(&element, dtype, x, w, width / 2, width))
+            err = mb_fail(MB_ECORRUPT, "backend %s: a product is wrong", mb_ctx_backend(c));
+    }
+    mb_ctx_free(c, a);
+    mb_ctx_free(c, b);
+    return err;
+}
+
+mb_err mb_ceiling_product(const char *backend, mb_precision precision, int threads, int width,
+                          double *flops_per_s)
+{
+    float *x, *w;
     mb_ctx *c;
     mb_err err;
 
     *flops_per_s = 0;
-    MB_TRY(mb_ctx_open(backend, MB_FP32, threads, &c));
-    x = ones(c, (int64_t)width * width);
-    err = x ? MB_OK : MB_ENOMEM;
-    for (round = 0; !err && (round < MIN_ROUNDS || mb_wall_ns() - began < BUDGET_NS); round++) {
-        mb_tensor *a = mb_wrap(c, "a", width, width, x), *w = mb_wrap(c, "w", width, width, x), *y;
-        int64_t start = mb_wall_ns();
-
-        y = mb_gemm(c, a, w, mb_route_all(c, width));
-        mb_ctx_fetch(c, &element, y->data + mb_count(y) / 2, sizeof element);
-        err = mb_ctx_sync(c);
-        *flops_per_s = fmax(*flops_per_s, flops / ((double)(mb_wall_ns() - start) * 1e-9));
-        wrong = wrong || element != (float)width;
-        mb_ctx_reset(c);
-    }
-    mb_ctx_free(c, x);
+    MB_TRY(mb_ctx_open(backend, precision, threads, &c));
+    x = draw("a", (int64_t)width * width);
+    w = draw("w", (int64_t)width * width);
+    err = time_products(c, x, w, width, flops_per_s);
+    free(x);
+    free(w);
     mb_ctx_close(c);
-    if (!err && wrong)
-        err = mb_fail(MB_ECORRUPT, "backend %s: a product is wrong", backend);
     return err;
 }

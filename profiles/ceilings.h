@@ -6,6 +6,7 @@
 #define MB_PROFILES_CEILINGS_H
 
 #include "base/err.h"
+#include "models/kernels/tensor.h"
 
 #include <stddef.h>
 
@@ -16,8 +17,9 @@ mb_err mb_ceiling_fma(int threads, double *flops_per_s);
    as STREAM counts them: the median round. SIZE should exceed the last cache. */
 mb_err mb_ceiling_triad(int threads, size_t size, double *bytes_per_s);
 
-/* FLOP/s of the backend's own product of square matrices, WIDTH x WIDTH, which are warm:
-   the best round. */
-mb_err mb_ceiling_product(const char *backend, int threads, int width, double *flops_per_s);
+/* FLOP/s of the backend's own product of square matrices of random numbers, WIDTH x WIDTH, which
+   are warm: the best round. */
+mb_err mb_ceiling_product(const char *backend, mb_precision precision, int threads, int width,
+                          double *flops_per_s);
 
 #endif

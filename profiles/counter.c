@@ -10,7 +10,7 @@
 #include <string.h>
 
 static const mb_source *const sources[] = { &mb_source_clock, &mb_source_rusage, &mb_source_papi,
-                                            &mb_source_sde };
+                                            &mb_source_sde,   &mb_source_cupti,  &mb_source_nvml };
 enum { SOURCES = sizeof sources / sizeof *sources };
 
 const char *const mb_count_status_name[MB_COUNT_STATUSES] = { "ok", "multiplexed", "not_supported",
@@ -28,16 +28,29 @@ struct mb_counter {
     } part[SOURCES];
 };
 
-mb_err mb_event_check(const mb_event *e)
+static const mb_source *source_of(const mb_event *e)
 {
-    const mb_source *s = NULL;
     size_t i;
 
     for (i = 0; i < SOURCES; i++)
         if (!strcmp(sources[i]->name, e->source))
-            s = sources[i];
+            return sources[i];
+    return NULL;
+}
+
+bool mb_event_disturbs(const mb_event *e)
+{
+    return source_of(e)->disturbs;
+}
+
+mb_err mb_event_check(const mb_event *e)
+{
+    const mb_source *s = source_of(e);
+    size_t i;
+
     if (!s)
-        return mb_fail(MB_EINVAL, "source '%s' is not known, expected clock, rusage, papi or sde",
+        return mb_fail(MB_EINVAL,
+                       "source '%s' is not known, expected clock, rusage, papi, sde, cupti or nvml",
                        e->source);
     for (i = 0; s->events && s->events[i]; i++)
         if (!strcmp(s->events[i], e->name))

@@ -6,6 +6,9 @@
              involuntary_switches, max_rss (bytes; the most so far, not a difference)
      papi    any name that PAPI knows: PAPI_TOT_INS, perf::TASK-CLOCK, ...
      sde     our own ledger through PAPI (mb_tally below)
+     cupti   counters of the GPU by any name that CUPTI knows: dram__bytes_read.sum, ...
+     nvml    energy (J); sm_clock, memory_clock (Hz, the slowest at the end of any region);
+             power_capped, throttled (regions that ended so)
    What a machine cannot count is a status and no value; never 0 and never an error. Whether an
    event counts is known only by adding and starting it: machines list events that they do not have.
  */
@@ -43,6 +46,10 @@ typedef struct mb_counter mb_counter; /* for one region at a time */
 
 /* Fails when the source is not known, or is one of ours and has no such event. */
 mb_err mb_event_check(const mb_event *e);
+
+/* Whether counting an event that has passed the check slows the region down: it is then counted in
+   regions of its own, which nobody times. */
+bool mb_event_disturbs(const mb_event *e);
 
 /* Probes N events that have passed mb_event_check(). Events that belong to a thread are counted in
    THREADS OpenMP threads, those that the backend computes with, and summed. */

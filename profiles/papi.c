@@ -286,7 +286,9 @@ static void close_papi(void *of)
     free(s);
 }
 
-const mb_source mb_source_papi = { "papi", NULL, open_papi, start_papi, stop_papi, close_papi };
+const mb_source mb_source_papi = {
+    "papi", NULL, false, open_papi, start_papi, stop_papi, close_papi
+};
 
 /* ---- software-defined events ---------------------------------------------------------------- */
 
@@ -331,6 +333,5 @@ static void *open_sde(mb_counted **counts, size_t n, int threads)
     return open_events(counts, n, threads, "sde:::motbench::");
 }
 
-const mb_source mb_source_sde = {
-    "sde", mb_sde_events, open_sde, start_papi, stop_papi, close_papi
-};
+const mb_source mb_source_sde = { "sde",      mb_sde_events, false,     open_sde,
+                                  start_papi, stop_papi,     close_papi };

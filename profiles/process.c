@@ -74,7 +74,7 @@ static void close_clock(void *state)
     free(p);
 }
 
-const mb_source mb_source_clock = { "clock",     clock_events, open_clock,
+const mb_source mb_source_clock = { "clock",     clock_events, false,      open_clock,
                                     start_clock, stop_clock,   close_clock };
 
 /* ---- rusage -------------------------------------------------------------------------------- */
@@ -133,5 +133,5 @@ static void stop_rusage(void *state)
             }
 }
 
-const mb_source mb_source_rusage = { "rusage",     rusage_events, open_rusage,
+const mb_source mb_source_rusage = { "rusage",     rusage_events, false, open_rusage,
                                      start_rusage, stop_rusage,   free };

@@ -187,7 +187,7 @@ mb_err mb_store_find_job(mb_store *s, const char *job, mb_found_run *out)
 
     memset(out, 0, sizeof *out);
     if (!err)
-        err = mb_sql_bind(s, st, "t", job);
+        err = mb_sql_bind(s, st, 1, "t", job);
     if (!err)
         err = mb_sql_next(s, st, &row);
     if (row)
@@ -232,7 +232,7 @@ mb_err mb_store_curve(mb_store *s, int64_t run, const char *split, const char *m
     *out = NULL;
     *n = 0;
     if (!err)
-        err = mb_sql_bind(s, st, "ittt", run, split, modality, metric);
+        err = mb_sql_bind(s, st, 1, "ittt", run, split, modality, metric);
     if (!err)
         err = read_points(s, st, out, n);
     sqlite3_finalize(st);

@@ -12,10 +12,16 @@ static const char tables[] =
 static const char profiles[] =
 #include "results/migration-2.sql.inc"
     ;
+static const char flags[] =
+#include "results/migration-3.sql.inc"
+    ;
+static const char memory[] =
+#include "results/migration-4.sql.inc"
+    ;
 static const char views[] =
 #include "results/views.sql.inc"
     ;
-static const char *const steps[] = { tables, profiles };
+static const char *const steps[] = { tables, profiles, flags, memory };
 
 const mb_schema mb_schema_current = { steps, sizeof steps / sizeof *steps, views };
 
@@ -24,7 +30,7 @@ static mb_err read_version(mb_store *s, int64_t *version)
     return mb_sql_integer(s, version, 0, "PRAGMA user_version", "");
 }
 
-mb_err mb_schema_verify(mb_store *s, const mb_schema *schema)
+mb_err mb_schema_verify(mb_store *s, const mb_schema *schema, bool create)
 {
     int64_t id, version, objects;
 
@@ -32,7 +38,7 @@ mb_err mb_schema_verify(mb_store *s, const mb_schema *schema)
     MB_TRY(mb_sql_integer(s, &id, 0, "PRAGMA application_id", ""));
     MB_TRY(read_version(s, &version));
     if (id == 0 && objects == 0 && version == 0)
-        return MB_OK;
+        return create ? MB_OK : mb_fail(MB_EMISSING, "%s: an empty database: no run yet", s->path);
     if (id != MB_APPLICATION_ID)
         return mb_fail(MB_ECORRUPT,
                        "%s: not a motbench database: application_id is 0x%08llx, expected 0x%08x",
@@ -113,6 +119,11 @@ mb_err mb_schema_migrate(mb_store *s, const mb_schema *schema)
         MB_TRY(views_current(s, hash, &current));
     if (current)
         return MB_OK;
+    if (s->read_only)
+        return mb_fail(MB_EIO,
+                       "%s: of another motbench (schema version %lld, here %d), and not writable: "
+                       "make a copy of it",
+                       s->path, (long long)version, schema->versions);
     MB_TRY(mb_sql_begin(s));
     return mb_sql_end(s, migrate_locked(s, schema, hash));
 }

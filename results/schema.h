@@ -18,8 +18,9 @@ typedef struct mb_schema {
 extern const mb_schema mb_schema_current;
 
 /* Refuses a database that is not ours or newer than SCHEMA, without writing to it. An empty one is
-   accepted: that is what a process leaves that is killed while it creates its database. */
-mb_err mb_schema_verify(mb_store *s, const mb_schema *schema);
+   what a process leaves that is killed while it creates its database: that is for those who CREATE.
+ */
+mb_err mb_schema_verify(mb_store *s, const mb_schema *schema, bool create);
 
 /* Brings a verified database to SCHEMA's last version and views. Any number of processes may do so
    at once: each re-reads the version once it holds the write lock. */

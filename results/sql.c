@@ -43,9 +43,14 @@ static int bind_real(sqlite3_stmt *st, int at, double value)
     return value != value ? sqlite3_bind_null(st, at) : sqlite3_bind_double(st, at, value);
 }
 
-static mb_err bind_list(mb_store *s, sqlite3_stmt *st, const char *types, va_list args)
+static int bind_count(sqlite3_stmt *st, int at, int64_t count)
 {
-    for (int at = 1; *types; at++, types++) {
+    return count < 0 ? sqlite3_bind_null(st, at) : sqlite3_bind_int64(st, at, count);
+}
+
+static mb_err bind_list(mb_store *s, sqlite3_stmt *st, int at, const char *types, va_list args)
+{
+    for (; *types; at++, types++) {
         int bad = SQLITE_OK;
         uint64_t u;
 
@@ -60,6 +65,9 @@ static mb_err bind_list(mb_store *s, sqlite3_stmt *st, const char *types, va_lis
                                (unsigned long long)u);
             bad = sqlite3_bind_int64(st, at, (int64_t)u);
             break;
+        case 'n':
+            bad = bind_count(st, at, va_arg(args, int64_t));
+            break;
         case 'd':
             bad = bind_real(st, at, va_arg(args, double));
             break;
@@ -72,13 +80,13 @@ static mb_err bind_list(mb_store *s, sqlite3_stmt *st, const char *types, va_lis
     return MB_OK;
 }
 
-mb_err mb_sql_bind(mb_store *s, sqlite3_stmt *st, const char *types, ...)
+mb_err mb_sql_bind(mb_store *s, sqlite3_stmt *st, int at, const char *types, ...)
 {
     va_list args;
     mb_err err;
 
     va_start(args, types);
-    err = bind_list(s, st, types, args);
+    err = bind_list(s, st, at, types, args);
     va_end(args);
     return err;
 }
@@ -108,10 +116,57 @@ mb_err mb_sql_run(mb_store *s, const char *sql, const char *types, ...)
 
     va_start(args, types);
     if (!err)
-        err = bind_list(s, st, types, args);
+        err = bind_list(s, st, 1, types, args);
     va_end(args);
     if (!err)
         err = mb_sql_finish(s, st);
+    sqlite3_finalize(st);
+    return err;
+}
+
+/* HEAD VALUES (?, ...), ... TAIL with N rows. */
+static mb_err prepare_rows(mb_store *s, const char *head, int columns, const char *tail, size_t n,
+                           sqlite3_stmt **out)
+{
+    size_t each = 2 * (size_t)columns + 2; /* "(?,?)," */
+    char *values = mb_alloc(n * each), *p = values, *sql;
+    mb_err err;
+
+    for (size_t i = 0; i < n; i++, *p++ = ',') {
+        for (int c = 0; c < columns; c++) {
+            *p++ = c ? ',' : '(';
+            *p++ = '?';
+        }
+        *p++ = ')';
+    }
+    sql = mb_format("%s VALUES %.*s %s", head, (int)(p - values) - 1, values, tail);
+    sqlite3_finalize(*out);
+    *out = NULL;
+    err = mb_sql_prepare(s, sql, out);
+    free(values);
+    free(sql);
+    return err;
+}
+
+mb_err mb_sql_insert(mb_store *s, const char *head, int columns, const char *tail, size_t n,
+                     mb_sql_row *row, void *context)
+{
+    enum { ROWS = 16 }; /* in a statement: with more, binding and storing are all that is left */
+    sqlite3_stmt *st = NULL;
+    size_t prepared = 0;
+    mb_err err = MB_OK;
+
+    for (size_t done = 0; !err && done < n; done += prepared) {
+        size_t rows = n - done < ROWS ? n - done : ROWS;
+
+        if (rows != prepared)
+            err = prepare_rows(s, head, columns, tail, rows, &st);
+        prepared = rows;
+        for (size_t i = 0; !err && i < rows; i++)
+            err = row(s, st, 1 + (int)i * columns, done + i, context);
+        if (!err)
+            err = mb_sql_finish(s, st);
+    }
     sqlite3_finalize(st);
     return err;
 }
@@ -126,7 +181,7 @@ mb_err mb_sql_integer(mb_store *s, int64_t *out, int64_t none, const char *sql, 
 
     va_start(args, types);
     if (!err)
-        err = bind_list(s, st, types, args);
+        err = bind_list(s, st, 1, types, args);
     va_end(args);
     if (!err)
         err = mb_sql_next(s, st, &row);

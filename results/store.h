@@ -15,10 +15,12 @@
 typedef struct mb_store mb_store; /* for one thread at a time */
 
 /* Opens PATH, creating it (and its folder) when CREATE, and migrates it forward. Refuses a file
-   that is not ours, damaged, or from a newer schema. */
+   that is not ours, damaged, or from a newer schema; without CREATE also one that is empty. What
+   may not be written can be read, if nobody is writing it and it needs no migration. */
 mb_err mb_store_open(const char *path, bool create, mb_store **out);
 void mb_store_close(mb_store *s); /* accepts NULL */
 const char *mb_store_path(const mb_store *s);
+bool mb_store_read_only(const mb_store *s);
 
 /* ---- things that are written once and pointed at (deduplicated by content) ------------------- */
 
@@ -99,6 +101,9 @@ mb_err mb_store_counters(mb_store *s, int64_t run, const mb_counter_row *rows, s
 /* Kinds of seconds that are not training: "evaluate", "checkpoint", "data", "open", and of a
    profiled run "traced", one for each traced step. */
 mb_err mb_store_overhead(mb_store *s, int64_t run, const char *kind, int64_t wall_ns);
+
+/* Bytes that the run held at most in this process, and those that the formulas had said. */
+mb_err mb_store_memory(mb_store *s, int64_t run, int64_t peak_bytes, int64_t predicted_bytes);
 
 typedef struct mb_match_row { /* one line of v_to_match */
     const char *workload, *arch, *baseline, *backend, *precision, *modality, *metric, *split, *by;

@@ -17,7 +17,8 @@ CREATE VIEW v_pace AS
   GROUP BY run;
 
 -- train_s is the wall clock of all training steps; step_s the median undisturbed step, and
--- tokens_per_s goes with it, so that a busy machine does not decide. build, machine, dataset and
+-- tokens_per_s goes with it, so that a busy machine does not decide. memory_bytes is the most that
+-- the run held, memory_predicted_bytes what the formulas say. build, machine, dataset and
 -- settings point into v_fact.
 CREATE VIEW v_run AS
   SELECT r.id AS run_id, r.uuid, r.workload, r.arch, r.seed, r.backend, r.precision,
@@ -33,6 +34,8 @@ CREATE VIEW v_run AS
          coalesce(s.wall_ns_sum, 0) / 1e9 AS train_s,
          p.step_s,
          s.tokens_sum / (s.step * p.step_s) AS tokens_per_s,
+         (SELECT max(peak_bytes) FROM memory WHERE run = r.id) AS memory_bytes,
+         (SELECT max(predicted_bytes) FROM memory WHERE run = r.id) AS memory_predicted_bytes,
          r.device, r.build, r.machine, r.dataset, r.settings, r.job, r.purpose, e.pid,
          strftime('%Y-%m-%d %H:%M:%S', b.at_ns / 1000000000, 'unixepoch') AS begun,
          strftime('%Y-%m-%d %H:%M:%S', e.at_ns / 1000000000, 'unixepoch') AS changed
@@ -102,7 +105,9 @@ CREATE VIEW v_to_match AS
 -- Finished runs that were made to be profiled. Their steps are timed or traced, never both: steps,
 -- step_s (the median of the undisturbed ones, or of all when there are none) and the counts of
 -- tokens and FLOPs in a step are of those that were timed; traced_s is of a traced one. fma and
--- product (FLOP/s) and triad (B/s) are what was measured as the most that the machine can do.
+-- product (FLOP/s) and triad (B/s) are what was measured as the most that the machine can do;
+-- datasheet (FLOP/s) what a GPU's maker says;
+-- counted is the executed FLOPs of the steps whose counts would have disturbed timed ones, if any.
 CREATE VIEW v_profile AS
   WITH timed AS (
     SELECT s.run, s.wall_ns, s.flagged,
@@ -133,14 +138,16 @@ CREATE VIEW v_profile AS
            max(iif(event = 'params', value, NULL)) AS params,
            max(iif(event = 'fma', value, NULL)) AS fma,
            max(iif(event = 'product', value, NULL)) AS product,
-           max(iif(event = 'triad', value, NULL)) AS triad
+           max(iif(event = 'triad', value, NULL)) AS triad,
+           max(iif(event = 'datasheet', value, NULL)) AS datasheet,
+           max(iif(event = 'counted', value, NULL)) AS counted
     FROM counter WHERE source IN ('model', 'ceiling') GROUP BY run
   )
   SELECT r.run_id, r.workload, r.arch, r.seed, r.backend, r.precision, r.device, g.threads, s.steps,
          s.disturbed, coalesce(r.step_s, m.step_s) AS step_s, s.tokens, s.flops_model,
          s.flops_useful, s.flops_executed, t.traced_steps, t.traced_ns,
          t.traced_ns / 1e9 / t.traced_steps AS traced_s, g.len, g.width, g.layers, g.params,
-         g.fma, g.product, g.triad
+         g.fma, g.product, g.triad, g.datasheet, g.counted
   FROM v_run AS r JOIN counted AS s ON s.run = r.run_id JOIN middle AS m ON m.run = r.run_id
   JOIN traced AS t ON t.run = r.run_id JOIN given AS g ON g.run = r.run_id
   WHERE r.purpose = 'profile' AND r.status = 'ok';

@@ -1,4 +1,5 @@
 /* Everything that adds rows. */
+#include "results/derive.h"
 #include "results/sql.h"
 
 #include "base/file.h"
@@ -31,26 +32,29 @@ static void hash_facts(const mb_pair *const *sorted, size_t n, char out[MB_HASH_
     free(text);
 }
 
+typedef struct fact_rows {
+    int64_t set;
+    const mb_pair *const *pair;
+} fact_rows;
+
+static mb_err bind_fact(mb_store *s, sqlite3_stmt *st, int at, size_t i, void *context)
+{
+    const fact_rows *f = context;
+
+    return mb_sql_bind(s, st, at, "itt", f->set, f->pair[i]->key, f->pair[i]->value);
+}
+
 static mb_err insert_facts(mb_store *s, const char *kind, const char *hash,
                            const mb_pair *const *sorted, size_t n, int64_t *id)
 {
-    sqlite3_stmt *st = NULL;
-    mb_err err;
-
     MB_TRY(mb_sql_integer(s, id, 0, "SELECT id FROM fact_set WHERE kind = ?1 AND hash = ?2", "tt",
                           kind, hash));
     if (*id)
         return MB_OK;
     MB_TRY(mb_sql_run(s, "INSERT INTO fact_set (kind, hash) VALUES (?1, ?2)", "tt", kind, hash));
     *id = sqlite3_last_insert_rowid(s->db);
-    err = mb_sql_prepare(s, "INSERT INTO fact (fact_set, key, value) VALUES (?1, ?2, ?3)", &st);
-    for (size_t i = 0; !err && i < n; i++) {
-        err = mb_sql_bind(s, st, "itt", *id, sorted[i]->key, sorted[i]->value);
-        if (!err)
-            err = mb_sql_finish(s, st);
-    }
-    sqlite3_finalize(st);
-    return err;
+    return mb_sql_insert(s, "INSERT INTO fact (fact_set, key, value)", 3, "", n, bind_fact,
+                         &(fact_rows){ *id, sorted });
 }
 
 mb_err mb_store_facts(mb_store *s, const char *kind, const mb_pair *facts, size_t n, int64_t *id)
@@ -116,30 +120,11 @@ mb_err mb_store_run_begin(mb_store *s, const mb_run_row *row, int64_t *run)
     return err;
 }
 
-/* What is derived from a run's samples is made when it ends, and dropped when it goes on. */
-static mb_err derive(mb_store *s, int64_t run)
-{
-    static const char smooth[] =
-        "INSERT INTO smooth (run, series, step, value) "
-        "SELECT v.run, v.series, avg(v.step), sum(v.value * v.n) / sum(v.n) "
-        "FROM value AS v JOIN run AS r ON r.id = v.run JOIN series AS q ON q.id = v.series "
-        "WHERE v.run = ?1 AND q.split = 'train' AND v.value IS NOT NULL AND v.n > 0 "
-        "GROUP BY v.series, (max(v.step, 1) - 1) * 100 / r.steps";
-
-    MB_TRY(mb_sql_run(s,
-                      "INSERT INTO pace "
-                      "SELECT ?1, (SELECT step_s FROM v_pace WHERE run_id = ?1)",
-                      "i", run));
-    return mb_sql_run(s, smooth, "i", run);
-}
-
 static mb_err write_event(mb_store *s, int64_t run, const char *status, const char *detail,
                           const char *checkpoint)
 {
     MB_TRY(insert_event(s, run, getpid(), status, detail, checkpoint));
-    MB_TRY(mb_sql_run(s, "DELETE FROM pace WHERE run = ?1", "i", run));
-    MB_TRY(mb_sql_run(s, "DELETE FROM smooth WHERE run = ?1", "i", run));
-    return strcmp(status, "running") ? derive(s, run) : MB_OK;
+    return strcmp(status, "running") ? mb_derive(s, run) : mb_derive_drop(s, run);
 }
 
 mb_err mb_store_run_event(mb_store *s, int64_t run, const char *status, const char *detail,
@@ -169,7 +154,7 @@ static mb_err read_sums(mb_store *s, int64_t run, sums *out)
 
     memset(out, 0, sizeof *out);
     if (!err)
-        err = mb_sql_bind(s, st, "i", run);
+        err = mb_sql_bind(s, st, 1, "i", run);
     if (!err)
         err = mb_sql_next(s, st, &row);
     if (row)
@@ -180,43 +165,46 @@ static mb_err read_sums(mb_store *s, int64_t run, sums *out)
     return err;
 }
 
-static mb_err insert_step(mb_store *s, sqlite3_stmt *st, int64_t run, const mb_step_row *r,
-                          sums *to)
+typedef struct step_rows {
+    int64_t run;
+    const mb_step_row *row;
+    sums to;
+} step_rows;
+
+static mb_err bind_step(mb_store *s, sqlite3_stmt *st, int at, size_t i, void *context)
 {
-    if (r->step <= to->step)
-        return r->step >= 1 ? MB_OK
-                            : mb_fail(MB_EINVAL, "%s: run %lld: step %lld: steps count from 1",
-                                      s->path, (long long)run, (long long)r->step);
+    step_rows *rows = context;
+    const mb_step_row *r = &rows->row[i];
+    sums *to = &rows->to;
+
     if (r->step != to->step + 1)
         return mb_fail(MB_EINVAL, "%s: run %lld: step %lld does not follow step %lld", s->path,
-                       (long long)run, (long long)r->step, (long long)to->step);
+                       (long long)rows->run, (long long)r->step, (long long)to->step);
     *to = (sums){ r->step,
                   to->wall_ns + r->wall_ns,
                   to->tokens + r->tokens,
                   to->model + (double)r->flops_model,
                   to->useful + (double)r->flops_useful,
                   to->executed + (double)r->flops_executed };
-    MB_TRY(mb_sql_bind(s, st, "iiiiiuuuiiiddd", run, r->step, r->wall_ns, r->cpu_ns, r->tokens,
-                       r->flops_model, r->flops_useful, r->flops_executed, (int64_t)r->flagged,
-                       to->wall_ns, to->tokens, to->model, to->useful, to->executed));
-    return mb_sql_finish(s, st);
+    return mb_sql_bind(s, st, at, "iiiiiuuuiiiddd", rows->run, r->step, r->wall_ns, r->cpu_ns,
+                       r->tokens, r->flops_model, r->flops_useful, r->flops_executed,
+                       (int64_t)r->flagged, to->wall_ns, to->tokens, to->model, to->useful,
+                       to->executed);
 }
 
+/* Those that are already there come first. */
 static mb_err insert_steps(mb_store *s, int64_t run, const mb_step_row *rows, size_t n)
 {
-    sqlite3_stmt *st = NULL;
-    sums to;
-    mb_err err;
+    step_rows to = { .run = run };
+    size_t there = 0;
 
-    MB_TRY(read_sums(s, run, &to));
-    err = mb_sql_prepare(s,
-                         "INSERT INTO step VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, "
-                         "?12, ?13, ?14)",
-                         &st);
-    for (size_t i = 0; !err && i < n; i++)
-        err = insert_step(s, st, run, &rows[i], &to);
-    sqlite3_finalize(st);
-    return err;
+    MB_TRY(read_sums(s, run, &to.to));
+    for (; there < n && rows[there].step <= to.to.step; there++)
+        if (rows[there].step < 1)
+            return mb_fail(MB_EINVAL, "%s: run %lld: step %lld: steps count from 1", s->path,
+                           (long long)run, (long long)rows[there].step);
+    to.row = rows + there;
+    return mb_sql_insert(s, "INSERT INTO step", 14, "", n - there, bind_step, &to);
 }
 
 static mb_err find_series(mb_store *s, const mb_value_row *r, int64_t *id)
@@ -259,84 +247,104 @@ static mb_err series_of(mb_store *s, seen *k, const mb_value_row *r, int64_t *id
     return MB_OK;
 }
 
-/* The rows of one series, which lie together in the table. */
-static mb_err insert_series(mb_store *s, sqlite3_stmt *st, int64_t run, const mb_value_row *rows,
-                            const int64_t *series, size_t n, int64_t which)
+typedef struct value_rows {
+    int64_t run;
+    const mb_value_row *row;
+    int64_t *series; /* of each row */
+    size_t *order;   /* rows as they lie in the table, where one beside the last costs less */
+} value_rows;
+
+/* Fills series, and order: series by series. */
+static mb_err sort_values(mb_store *s, value_rows *v, size_t n)
 {
+    seen known = { .n = 0 };
+    int64_t least = INT64_MAX, most = 0;
+    size_t sorted = 0;
+
     for (size_t i = 0; i < n; i++) {
-        if (series[i] != which)
-            continue;
-        MB_TRY(mb_sql_bind(s, st, "iiidi", run, which, rows[i].step, rows[i].value, rows[i].n));
-        MB_TRY(mb_sql_finish(s, st));
+        MB_TRY(series_of(s, &known, &v->row[i], &v->series[i]));
+        least = v->series[i] < least ? v->series[i] : least;
+        most = v->series[i] > most ? v->series[i] : most;
     }
+    for (int64_t which = least; which <= most; which++)
+        for (size_t i = 0; i < n; i++)
+            if (v->series[i] == which)
+                v->order[sorted++] = i;
     return MB_OK;
 }
 
-/* Series by series: rows that come in the table's own order cost less. */
+static mb_err bind_value(mb_store *s, sqlite3_stmt *st, int at, size_t i, void *context)
+{
+    const value_rows *v = context;
+    size_t which = v->order[i];
+    const mb_value_row *r = &v->row[which];
+
+    return mb_sql_bind(s, st, at, "iiidi", v->run, v->series[which], r->step, r->value, r->n);
+}
+
 static mb_err insert_values(mb_store *s, int64_t run, const mb_value_row *rows, size_t n)
 {
-    sqlite3_stmt *st = NULL;
-    seen known = { .n = 0 };
-    int64_t *series = mb_alloc(n * sizeof *series), least = INT64_MAX, most = 0;
-    mb_err err = mb_sql_prepare(
-        s,
-        "INSERT INTO value (run, series, step, value, n) VALUES (?1, ?2, ?3, ?4, ?5) "
-        "ON CONFLICT DO NOTHING", /* OR IGNORE would also swallow a negative n */
-        &st);
+    value_rows v = { run, rows, mb_alloc(n * sizeof *v.series), mb_alloc(n * sizeof *v.order) };
+    mb_err err = sort_values(s, &v, n);
 
-    for (size_t i = 0; !err && i < n; i++) {
-        err = series_of(s, &known, &rows[i], &series[i]);
-        least = series[i] < least ? series[i] : least;
-        most = series[i] > most ? series[i] : most;
-    }
-    for (int64_t which = least; !err && which <= most; which++)
-        err = insert_series(s, st, run, rows, series, n, which);
-    sqlite3_finalize(st);
-    free(series);
+    if (!err)
+        err = mb_sql_insert(s, "INSERT INTO value (run, series, step, value, n)", 5,
+                            "ON CONFLICT DO NOTHING", /* IGNORE would also swallow a negative n */
+                            n, bind_value, &v);
+    free(v.series);
+    free(v.order);
     return err;
 }
 
 static mb_err insert_samples(mb_store *s, int64_t run, const mb_step_row *steps, size_t n_steps,
                              const mb_value_row *values, size_t n_values)
 {
+    int64_t there;
+
+    MB_TRY(mb_sql_integer(s, &there, 0, "SELECT count(*) FROM run WHERE id = ?1", "i", run));
+    if (!there)
+        return mb_fail(MB_EINVAL, "%s: there is no run %lld", s->path, (long long)run);
     MB_TRY(insert_steps(s, run, steps, n_steps));
     return insert_values(s, run, values, n_values);
 }
 
+/* What these rows point at is looked up once, here; SQLite would do so for each row again, in a
+   sixth of the time of them all. It hears of it only outside of a transaction. */
 mb_err mb_store_samples(mb_store *s, int64_t run, const mb_step_row *steps, size_t n_steps,
                         const mb_value_row *values, size_t n_values)
 {
-    MB_TRY(mb_sql_begin(s));
-    return mb_sql_end(s, insert_samples(s, run, steps, n_steps, values, n_values));
+    mb_err err;
+
+    MB_TRY(mb_sql_exec(s, "PRAGMA foreign_keys = OFF"));
+    err = mb_sql_begin(s);
+    if (!err)
+        err = mb_sql_end(s, insert_samples(s, run, steps, n_steps, values, n_values));
+    sqlite3_exec(s->db, "PRAGMA foreign_keys = ON", NULL, NULL, NULL); /* cannot fail: no I/O */
+    return err;
 }
 
 /* ---- operations, overhead, matches --------------------------------------------------------- */
 
-static mb_err insert_ops(mb_store *s, int64_t run, const mb_op_row *rows, size_t n)
+typedef struct op_rows {
+    int64_t run;
+    const mb_op_row *row;
+} op_rows;
+
+static mb_err bind_op(mb_store *s, sqlite3_stmt *st, int at, size_t i, void *context)
 {
-    sqlite3_stmt *st = NULL;
-    mb_err err = mb_sql_prepare(s,
-                                "INSERT INTO op VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, nullif(?8, -1)"
-                                ", ?9, ?10, ?11, ?12, ?13)",
-                                &st);
+    const op_rows *rows = context;
+    const mb_op_row *r = &rows->row[i];
 
-    for (size_t i = 0; !err && i < n; i++) {
-        const mb_op_row *r = &rows[i];
-
-        err = mb_sql_bind(s, st, "ittitiiiuuuuu", run, r->op, r->part, (int64_t)r->layer, r->pass,
-                          (int64_t)r->group, r->calls, r->wall_ns, r->flops_model, r->flops_useful,
-                          r->flops_executed, r->flops_vector, r->bytes);
-        if (!err)
-            err = mb_sql_finish(s, st);
-    }
-    sqlite3_finalize(st);
-    return err;
+    return mb_sql_bind(s, st, at, "ittitiinuuuuu", rows->run, r->op, r->part, (int64_t)r->layer,
+                       r->pass, (int64_t)r->group, r->calls, r->wall_ns, r->flops_model,
+                       r->flops_useful, r->flops_executed, r->flops_vector, r->bytes);
 }
 
 mb_err mb_store_ops(mb_store *s, int64_t run, const mb_op_row *rows, size_t n)
 {
     MB_TRY(mb_sql_begin(s));
-    return mb_sql_end(s, insert_ops(s, run, rows, n));
+    return mb_sql_end(
+        s, mb_sql_insert(s, "INSERT INTO op", 13, "", n, bind_op, &(op_rows){ run, rows }));
 }
 
 static mb_err insert_counters(mb_store *s, int64_t run, const mb_counter_row *rows, size_t n)
@@ -362,29 +370,35 @@ mb_err mb_store_overhead(mb_store *s, int64_t run, const char *kind, int64_t wal
                       run, kind, wall_ns);
 }
 
+mb_err mb_store_memory(mb_store *s, int64_t run, int64_t peak_bytes, int64_t predicted_bytes)
+{
+    return mb_sql_run(s,
+                      "INSERT INTO memory (run, peak_bytes, predicted_bytes) VALUES (?1, ?2, ?3)",
+                      "iii", run, peak_bytes, predicted_bytes);
+}
+
+typedef struct match_rows {
+    int64_t comparison;
+    const mb_match_row *row;
+} match_rows;
+
+static mb_err bind_match(mb_store *s, sqlite3_stmt *st, int at, size_t i, void *context)
+{
+    const match_rows *rows = context;
+    const mb_match_row *r = &rows->row[i];
+
+    return mb_sql_bind(s, st, at, "itttttttttdddii", rows->comparison, r->workload, r->arch,
+                       r->baseline, r->backend, r->precision, r->modality, r->metric, r->split,
+                       r->by, r->slope, r->ci_lo, r->ci_hi, r->n_seeds, (int64_t)r->reached);
+}
+
 static mb_err insert_matches(mb_store *s, const mb_match_row *rows, size_t n)
 {
-    sqlite3_stmt *st = NULL;
-    int64_t comparison;
-    mb_err err;
+    match_rows to = { .row = rows };
 
-    MB_TRY(mb_sql_integer(s, &comparison, 0, "SELECT coalesce(max(comparison), 0) + 1 FROM match",
-                          ""));
-    err = mb_sql_prepare(s,
-                         "INSERT INTO match VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, "
-                         "?12, ?13, ?14, ?15)",
-                         &st);
-    for (size_t i = 0; !err && i < n; i++) {
-        const mb_match_row *r = &rows[i];
-
-        err = mb_sql_bind(s, st, "itttttttttdddii", comparison, r->workload, r->arch, r->baseline,
-                          r->backend, r->precision, r->modality, r->metric, r->split, r->by,
-                          r->slope, r->ci_lo, r->ci_hi, r->n_seeds, (int64_t)r->reached);
-        if (!err)
-            err = mb_sql_finish(s, st);
-    }
-    sqlite3_finalize(st);
-    return err;
+    MB_TRY(mb_sql_integer(s, &to.comparison, 0,
+                          "SELECT coalesce(max(comparison), 0) + 1 FROM match", ""));
+    return mb_sql_insert(s, "INSERT INTO match", 15, "", n, bind_match, &to);
 }
 
 mb_err mb_store_match(mb_store *s, const mb_match_row *rows, size_t n)

@@ -39,15 +39,21 @@ bad "bad.ini:2: key 'capacity': found 'nan'" '[arch switch]' 'capacity = nan'
 bad "bad.ini:3: key 'width' is set a second time" '[model]' 'width = 8' 'width = 8'
 bad "bad.ini:2: key 'heads': found 3, expected a divisor" '[model]' 'heads = 3' '[arch dense]'
 bad "bad.ini:2: key 'kind': not supported" '[workload]' 'kind = transfusion' '[arch dense]'
-bad 'no .arch NAME. section' '[model]'
+bad 'bad.ini: no .arch NAME. section' '[model]'
 bad "arch 'dance' is not known" '[arch dance]'
 smoke=$home/workloads/smoke.ini
-refuses 1 'backend .quantum.' "$m" run "$smoke" --backend quantum --db bad.db
+refuses 64 'backend quantum: expected one of' "$m" run "$smoke" --backend quantum --db bad.db
 [ -e /dev/nvidiactl ] ||
-    refuses 1 "backend 'cuda': " "$m" run "$smoke" --backend cuda --precision bf16 --db bad.db
-refuses 1 '-S width=3: expected section.key=value' "$m" run "$smoke" -S width=3 --db bad.db
-refuses 1 "-a: arch 'dance' is not known" "$m" run "$smoke" -a dance --db bad.db
-refuses 1 "-s: key 'list': found 'x'" "$m" run "$smoke" -s x --db bad.db
+    refuses 1 "backend 'cuda': no device can be used here" "$m" run "$smoke" --backend cuda --db bad.db
+refuses 64 '-S width=3: expected section.key=value' "$m" run "$smoke" -S width=3 --db bad.db
+refuses 64 "-a: arch 'dance' is not known" "$m" run "$smoke" -a dance --db bad.db
+refuses 64 "-s: key 'list': found 'x'" "$m" run "$smoke" -s x --db bad.db
+refuses 64 "-S model.width=x: key 'width': found 'x'" "$m" run "$smoke" -S model.width=x --db bad.db
+refuses 64 "-S seeds.list=1,,2: key 'list': found ''" "$m" run "$smoke" -S seeds.list=1,,2 --db bad.db
+refuses 1 "-S workload.seq_len=8: key 'seq_len': length 8: the longest document" \
+    "$m" run "$smoke" -S workload.seq_len=8 --db bad.db
+bad "bad.ini:3: key 'seq_len': length 9: the longest" '[workload]' 'data = procedural' 'seq_len = 9' '[arch dense]'
+bad "bad.ini:2: key 'list': found ''" '[seeds]' 'list = 1,,2'
 refuses 1 '/nonexistent: No such file' "$m" run "$smoke" -S workload.data=shards -S workload.path=/nonexistent --db bad.db
 holds "no database was begun" [ ! -e bad.db -a ! -e bad.checkpoints ]
 
@@ -65,6 +71,12 @@ refuses 1 'text.db' "$m" run "$smoke" --db text.db
 refuses 1 'text.db' "$m" db check --db text.db
 refuses 1 'none.db' "$m" cmp --db none.db
 refuses 1 'none.db' "$m" list runs --db none.db
+: >empty.db
+for verb in cmp 'list runs' 'table summary' 'plot curves -o x.svg' 'db check' 'db export -o x'; do
+    refuses 1 'empty.db: an empty database' "$m" $verb --db empty.db
+    refuses 1 'none.db: No such file' "$m" $verb --db none.db
+done
+holds "nothing came of it" [ ! -e none.db -a ! -s empty.db -a ! -e x -a ! -e x.svg ]
 train good.db -a dense
 cp good.db newer.db
 sqlite3 newer.db 'PRAGMA user_version = 999'
@@ -73,8 +85,20 @@ dd if=good.db of=short.db bs=4096 count=3 2>/dev/null
 refuses 1 'short.db' "$m" db check --db short.db
 mkdir folder.db
 refuses 1 'folder.db' "$m" run "$smoke" --db folder.db
-refuses 1 'nonsense' "$m" table nonsense --db good.db
-refuses 1 'nonsense' "$m" plot nonsense -o x.svg --db good.db
+refuses 64 'nonsense' "$m" table nonsense --db good.db
+refuses 64 'nonsense' "$m" plot nonsense -o x.svg --db good.db
+
+# ---- a database for everybody to read
+chmod 755 "$work" && mkdir shelf && cp good.db shelf && chmod 444 shelf/good.db && chmod 555 shelf
+as_another() {
+    if [ "$(id -u)" = 0 ]; then setpriv --reuid=65534 --clear-groups "$@"; else "$@"; fi
+}
+if as_another test -x "$m"; then
+    for verb in 'list runs' 'table summary' 'db check'; do
+        holds "$verb reads it" as_another "$m" $verb --db shelf/good.db >"$work/out"
+    done
+    refuses 7 'dense' as_another "$m" cmp --db shelf/good.db
+fi
 
 # ---- checkpoints and tokens
 npy() { # FILE DESCR SHAPE BYTES
@@ -111,8 +135,32 @@ refuses 1 'tokens.npy' score tokens.npy --tokens tokens.npy
 head -c 3000 "$weights" >cut.safetensors
 refuses 1 'cut.safetensors' score cut.safetensors --tokens tokens.npy
 holds "and no logits were written" [ ! -e logits.npy ]
-refuses 1 "backend 'null' computes nothing" score "$weights" --tokens tokens.npy --backend null
+refuses 64 "backend 'null' computes nothing" score "$weights" --tokens tokens.npy --backend null
 refuses 1 '/nonexistent/l.npy' "$m" score "$weights" --tokens tokens.npy -o /nonexistent/l.npy
+
+# ---- prepared data that somebody changed
+prepared=$MOTBENCH_DATA/procedural-v1-bpe320
+cp -r "$prepared" whole
+damaged() { # PATTERN COMMAND...: which is run in the prepared set and does the damage
+    says=$1
+    shift
+    rm -rf "$prepared" && cp -r whole "$prepared"
+    (cd "$prepared" && "$@")
+    refuses 1 "$says" "$m" data verify procedural
+    [ -e "$prepared/manifest.json" ] || return # without one a run prepares the set anew
+    refuses 1 "$says" "$m" run "$smoke" -a dense --db damaged.db
+}
+damaged 'train.tokens.u16: SHA-256' \
+    sh -c 'printf "\000" | dd of=train.tokens.u16 bs=1 seek=1000 conv=notrunc 2>&-'
+damaged 'val.tokens.u16: [0-9]* bytes found' truncate -s -2 val.tokens.u16
+damaged 'tokens.u16: ' \
+    sh -c 'mv val.tokens.u16 t && mv test.tokens.u16 val.tokens.u16 && mv t test.tokens.u16'
+damaged 'merges.txt: No such file' rm merges.txt
+damaged 'manifest.json:[0-9]*: ' truncate -s 60 manifest.json
+damaged 'it was changed' sed -i s/320/321/ manifest.json
+damaged 'is not prepared' rm manifest.json
+rm -rf "$prepared" && mv whole "$prepared"
+holds "damaged data trained nothing" [ ! -e damaged.db ]
 
 # ---- what always works
 holds "doctor" "$m" doctor --db none.db >"$work/out"

@@ -41,6 +41,9 @@ holds "counts are json, too" profile -a dense -p time --counts --format json
 holds "metrics are among them" grep -q 'mfu.exact.product' out
 holds "every profile works" profile -a moe-ec -p memory
 holds "software events, too" profile -a dense -p software
+holds "a GPU's counters have a status everywhere" profile -a dense -p gpu
+holds "and steps of their own, as many as were timed" [ "$(ask \
+    'SELECT abs(counted / flops_executed / steps - 1) < 0.2 FROM v_profile WHERE counted > 0')" = 1 ]
 
 holds "no comparison sees them" [ "$(ask 'SELECT count(*) FROM v_latest')" = 1 ]
 train p.db -a dense -S workload.steps=10 --resume
@@ -53,7 +56,7 @@ done
 # ---- what is wrong
 refuses 64 'expected a workload' "$m" profile
 refuses 64 'steps 0: expected' "$m" profile "$smoke" --steps 0
-refuses 1 'expected one architecture to profile (-a), found 4' "$m" profile "$smoke" --db x.db
+refuses 64 'expected one architecture to profile (-a), found 4' "$m" profile "$smoke" --db x.db
 refuses 1 'no profile is called "fast"' "$m" profile "$smoke" -a dense -p fast --db x.db
 refuses 1 '103 steps to profile, expected at most' \
     "$m" profile "$smoke" -a dense --warm-up 1 --steps 100 --traced 2 --db x.db

@@ -12,6 +12,12 @@ for backend in cpu ref; do
     holds "$backend: and the same operations" same_operations "$backend.db" again.db
     rm -rf again.*
 done
+train recomputed.db -S model.recompute=layer
+holds "layers that are computed again give the same curve" same_curves cpu.db recomputed.db
+holds "the memory that a run took is within 10 % of the formula, and less with recompute" \
+    [ "$(sqlite3 cpu.db "ATTACH 'recomputed.db' AS r; SELECT
+        (SELECT min(abs(1.0 * memory_bytes / memory_predicted_bytes - 1) < 0.1) FROM v_run) AND
+        (SELECT sum(memory_bytes) FROM r.v_run) < (SELECT sum(memory_bytes) FROM main.v_run)")" = 1 ]
 train other.db --seed 2
 holds "another seed gives another curve" [ "$(curves cpu.db | cut -d'|' -f7 | md5sum)" != \
     "$(curves other.db | cut -d'|' -f7 | md5sum)" ]

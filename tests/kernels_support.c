@@ -48,11 +48,11 @@ static void move(const test_memory *m, bool to_kernels)
     char *there = (char *)m->data - GUARD_BYTES;
     size_t bytes = bytes_of(m) + 2 * GUARD_BYTES;
 
-    if (m->kind == TEST_HOST && to_kernels)
-        memcpy(there, m->image, bytes);
-    else if (m->kind == TEST_HOST)
-        memcpy(m->image, there, bytes);
-    else if (to_kernels)
+    if (m->kind == TEST_HOST) {
+        memcpy(to_kernels ? there : m->image, to_kernels ? m->image : there, bytes);
+        return;
+    }
+    if (to_kernels)
         m->c->be->write(m->c, there, m->image, bytes);
     else
         m->c->be->fetch(m->c, m->image, there, bytes);

@@ -5,7 +5,7 @@ set -u
 build=$1
 failed=0
 start=$(date +%s)
-# oneDNN and libgomp keep their thread pools and caches until the process ends.
+# libgomp keeps its threads until the process ends.
 export LSAN_OPTIONS="suppressions=$PWD/tests/leaks.txt:print_suppressions=0"
 
 "$build/tests/all" || failed=$((failed + 1))

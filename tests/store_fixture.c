@@ -81,6 +81,7 @@ static fixture_run completed(const fixture_run *r)
     f.floor = f.floor > 0 ? f.floor : 2;
     f.planned = f.planned ? f.planned : f.steps;
     f.backend = f.backend ? f.backend : "cpu";
+    f.precision = f.precision ? f.precision : "fp32";
     return f;
 }
 
@@ -94,7 +95,7 @@ static int64_t begin(mb_store *s, const fixture_run *f)
                        .arch = f->arch,
                        .job = job,
                        .backend = f->backend,
-                       .precision = "fp32",
+                       .precision = f->precision,
                        .device = "cpu0",
                        .seed = f->seed,
                        .params_total = 1000,

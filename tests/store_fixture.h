@@ -13,16 +13,16 @@ const char *fixture_path(const char *name);
 mb_store *fixture_store(void);
 
 typedef struct fixture_run {
-    const char *workload, *arch; /* NULL: "w", "dense" */
-    int64_t seed, steps;         /* 0: 1, 100 */
-    int64_t step_ns, flops;      /* of each step; 0: 1000000, 1000 */
-    const char *status;          /* NULL: "ok" */
-    const char *width;           /* the setting model.width; NULL: "64" */
-    const char *machine, *hash;  /* facts of machine and data set; NULL: "m", "h" */
-    double speed;                /* of learning; 0: 1 */
-    double floor;                /* loss that is approached; 0: 2 */
-    const char *backend;         /* NULL: "cpu" */
-    int64_t planned;             /* 0: steps */
+    const char *workload, *arch;     /* NULL: "w", "dense" */
+    int64_t seed, steps;             /* 0: 1, 100 */
+    int64_t step_ns, flops;          /* of each step; 0: 1000000, 1000 */
+    const char *status;              /* NULL: "ok" */
+    const char *width;               /* the setting model.width; NULL: "64" */
+    const char *machine, *hash;      /* facts of machine and data set; NULL: "m", "h" */
+    double speed;                    /* of learning; 0: 1 */
+    double floor;                    /* loss that is approached; 0: 2 */
+    const char *backend, *precision; /* NULL: "cpu", "fp32" */
+    int64_t planned;                 /* 0: steps */
     bool no_values;
 } fixture_run;
 

@@ -253,6 +253,11 @@ Test(compare, another_backend_is_another_comparison)
     incomparable((fixture_run){ .backend = "ref" }, "no finished run of the baseline, dense");
 }
 
+Test(compare, another_precision_is_another_comparison)
+{
+    incomparable((fixture_run){ .precision = "bf16" }, "no finished run of the baseline, dense");
+}
+
 Test(compare, times_of_different_machines_are_not_compared)
 {
     mb_store *s = fixture_store();

@@ -210,9 +210,9 @@ Test(ceilings, compute_right_and_are_above_0)
 
     cr_assert_eq(mb_ceiling_fma(2, &fma), MB_OK, "%s", mb_message());
     cr_assert_eq(mb_ceiling_triad(2, 5000008, &triad), MB_OK, "%s", mb_message());
-    cr_assert_eq(mb_ceiling_product("cpu", 1, 64, &product), MB_OK, "%s", mb_message());
+    cr_assert_eq(mb_ceiling_product("cpu", MB_FP32, 1, 64, &product), MB_OK, "%s", mb_message());
     cr_assert_gt(fma, 0);
     cr_assert_gt(triad, 0);
     cr_assert_gt(product, 0);
-    cr_assert_eq(mb_ceiling_product("abacus", 1, 64, &product), MB_EINVAL);
+    cr_assert_eq(mb_ceiling_product("abacus", MB_FP32, 1, 64, &product), MB_EINVAL);
 }

@@ -154,9 +154,9 @@ static void hash_with(const mb_bench *b, const char *change, char out[MB_HASH_SI
 
 Test(jobs, equal_work_has_an_equal_hash_and_any_other_another)
 {
-    static const char *const decisive[] = { "workload.steps=999", "optimizer.lr=0.5",
-                                            "model.norm=pre", "workload.eval_every=7",
-                                            "seeds.list=9" };
+    static const char *const decisive[] = { "workload.steps=999",    "optimizer.lr=0.5",
+                                            "model.norm=pre",        "workload.eval_every=7",
+                                            "model.recompute=layer", "seeds.list=9" };
     static const char *const incidental[] = { "workload.checkpoint_every=3",
                                               "workload.fashion_dir=/elsewhere" };
     mb_bench other = bench;
@@ -176,6 +176,10 @@ Test(jobs, equal_work_has_an_equal_hash_and_any_other_another)
     other.threads = 2;
     hash_with(&other, NULL, after);
     cr_expect(ne(str, before, after), "threads");
+    other = bench;
+    other.precision = MB_BF16;
+    hash_with(&other, NULL, after);
+    cr_expect(ne(str, before, after), "precision");
 }
 
 Test(jobs, more_seeds_leave_the_old_jobs_what_they_were)
@@ -321,7 +325,7 @@ Test(jobs, metadata_rebuilds_the_model_and_what_its_ids_mean)
     int id;
 
     mb_jobs_make(&bench, &work, 1, 1, 1, &jobs);
-    metadata = mb_metadata_new(&jobs[1], "some-uuid", NULL);
+    metadata = mb_metadata_new(&jobs[1], MB_BF16, "some-uuid", NULL);
     cr_assert(eq(str, (char *)value_of(metadata, "arch.name"), "switch"));
     cr_assert(eq(str, (char *)value_of(metadata, "run.seed"), "7"));
     config = mb_settings_model(work.settings, jobs[1].arch, mb_data_vocab(work.data),
@@ -331,6 +335,7 @@ Test(jobs, metadata_rebuilds_the_model_and_what_its_ids_mean)
     cr_assert(eq(int, mb_checkpoint_save(path, m, (const char *const *)metadata), MB_OK));
     mb_model_close(m);
     cr_assert(eq(int, mb_metadata_read(path, &d), MB_OK), "%s", mb_message());
+    cr_assert(eq(int, d.precision, MB_BF16));
     cr_assert(eq(int, d.vocab, mb_data_vocab(work.data)));
     cr_assert(eq(int, d.bos, mb_data_bos(work.data)));
     for (id = 0; id < d.vocab; id++)

@@ -103,17 +103,29 @@ Test(kmeans, few_points_are_enough)
 
 Test(image_tokens, patches_join_to_the_image_again)
 {
-    uint8_t image[MB_IMAGE_PIXELS], patch[MB_IMAGE_PIXELS], back[MB_IMAGE_PIXELS];
-    uint16_t code[MB_PATCHES];
+    static const mb_image_shape shapes[] = { { 28, 1 }, { 32, 3 }, { 4, 2 } };
+    uint8_t image[32 * 32 * 3], patch[sizeof image], back[sizeof image];
+    uint16_t code[64];
 
-    for (uint64_t i = 0; i < MB_IMAGE_PIXELS; i++)
+    for (uint64_t i = 0; i < sizeof image; i++)
         image[i] = (uint8_t)mb_random(3, i);
-    mb_image_cut(image, patch);
-    cr_expect_eq(patch[MB_PATCH_PIXELS + 4], image[28 + 4], "patch 1, second row, first column");
-    mb_image_join(patch, back);
-    cr_expect_eq(memcmp(image, back, sizeof image), 0);
-    for (uint16_t p = 0; p < MB_PATCHES; p++)
+    for (uint16_t p = 0; p < 64; p++)
         code[p] = p;
-    mb_image_decode(code, patch, back); /* each patch is its own centroid */
-    cr_expect_eq(memcmp(image, back, sizeof image), 0);
+    for (int k = 0; k < 3; k++) {
+        mb_image_shape s = shapes[k];
+        size_t bytes = mb_image_bytes(s);
+
+        mb_image_cut(s, image, patch);
+        mb_image_join(s, patch, back);
+        cr_expect_eq(memcmp(image, back, bytes), 0);
+        memset(back, 0, bytes);
+        mb_image_decode(s, code, patch, back); /* each patch is its own centroid */
+        cr_expect_eq(memcmp(image, back, bytes), 0);
+        if (s.side > 4) {
+            int next = s.side * s.channels + 4 * s.channels;
+
+            cr_expect_eq(patch[mb_patch_bytes(s) + 4 * s.channels], image[next],
+                         "patch 1, second row, first column");
+        }
+    }
 }

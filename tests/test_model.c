@@ -84,6 +84,34 @@ Test(model, mot_with_equal_slices_is_dense)
     mb_ctx_close(c);
 }
 
+/* With as many modalities as there may be, one of them without a token. */
+Test(model, mot_of_eight_modalities_with_equal_slices_is_dense)
+{
+    mb_ctx *c = tiny_ctx("ref");
+    mb_model_config config = tiny_config(mb_arch_find("mot"));
+    mb_batch batch = tiny_batch(&config, 1, 0.4);
+    mb_model *a, *b;
+    mb_losses losses;
+
+    for (int64_t i = 0; i < batch.batch * batch.len; i++) {
+        batch.modality[i] = (uint8_t)(i % (MB_MODALITIES - 1));
+        batch.target_modality[i] = (uint8_t)((i + 1) % (MB_MODALITIES - 1));
+    }
+    config.modalities = MB_MODALITIES;
+    config.slices = MB_COPIES;
+    a = tiny_model(c, mb_arch_find("dense"), &config, 7);
+    b = tiny_model(c, mb_arch_find("mot"), &config, 7);
+    expect_same_outputs(a, b, &batch);
+    expect_slices_add_up(b, a);
+    cr_assert_eq(mb_model_gradients(b, &batch, 0, &losses), MB_OK);
+    cr_expect_eq(losses.n[MB_MODALITIES - 1], 0);
+    cr_expect_gt(losses.n[MB_MODALITIES - 2], 0);
+    tiny_free(&batch);
+    mb_model_close(a);
+    mb_model_close(b);
+    mb_ctx_close(c);
+}
+
 Test(model, independent_slices_are_not_dense)
 {
     mb_ctx *c = tiny_ctx("ref");
@@ -356,7 +384,7 @@ Test(model, a_setting_out_of_range_is_refused)
 #define REFUSED(field, bad_value)                                                                  \
     bad = good, bad.field = (bad_value), expect_refused("switch", bad, #field)
     REFUSED(vocab, 1);
-    REFUSED(modalities, 4);
+    REFUSED(modalities, MB_MODALITIES + 1);
     REFUSED(width, -8);
     REFUSED(layers, 0);
     REFUSED(heads, 3);

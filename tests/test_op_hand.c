@@ -197,6 +197,24 @@ Test(op_hand, rope_turns_queries_and_keys_by_their_position)
     each_backend(rope_body);
 }
 
+/* Element j of a head turns with element j + e/2, by the position over base^(2j/e): 1 and 0.01 of
+   it here. */
+static void rope_pairs_body(mb_ctx *c)
+{
+    float x[] = { 1, 0, 0, 0, 0, 1, 0, 0, 5, 6, 7, 8 };
+    mb_tensor *y =
+        mb_rope(c, mb_wrap(c, "x", 1, 12, x), NULL, NULL, NULL, (int32_t[]){ 1 }, 1, 0, 10000);
+
+    expect(c, "y", mb_f32(y),
+           (float[]){ 0.54030231f, 0, 0.84147098f, 0, 0, 0.99995000f, 0, 0.00999983f, 5, 6, 7, 8 },
+           12);
+}
+
+Test(op_hand, rope_pairs_the_halves_of_a_head)
+{
+    each_backend(rope_pairs_body);
+}
+
 /* q of row i against k of row j. */
 static double score(const mb_tensor *x, int64_t i, int64_t j)
 {
@@ -270,7 +288,7 @@ static void jitter_body(mb_ctx *c)
 {
     float x[100];
     mb_tensor *none, *some, *other;
-    double sum = 0;
+    double sum = 0, least = 1, most = 1;
     int equal = 0;
 
     for (int i = 0; i < 100; i++)
@@ -283,7 +301,10 @@ static void jitter_body(mb_ctx *c)
         cr_expect(mb_f32(some)[i] >= 0.5f && mb_f32(some)[i] < 1.5f);
         equal += mb_f32(some)[i] == mb_f32(other)[i];
         sum += mb_f32(some)[i] / 100;
+        least = fmin(least, mb_f32(some)[i]);
+        most = fmax(most, mb_f32(some)[i]);
     }
+    cr_expect(least < 0.55 && most > 1.45, "they reach from %g to %g", least, most);
     cr_expect_eq(equal, 0, "another key, other draws");
     cr_expect_float_eq(sum, 1, 5 * 0.5 / sqrt(3 * 100.0), "the mean stays: %g", sum);
 }

@@ -80,6 +80,8 @@ static const struct {
     { "seeds", "list", "", "expected a whole number" },
     { "seeds", "list", "1,-2", "found '-2'" },
     { "seeds", "list", "1,", "expected a whole number" },
+    { "seeds", "list", "1,,2", "found '', expected a whole number" },
+    { "seeds", "list", "1 2", "found '1 2'" },
 };
 
 Test(settings, a_value_that_is_not_acceptable_is_refused_with_its_place)

@@ -54,7 +54,7 @@ Test(shards, documents_are_cut_at_bos_eos_and_files_with_pairs_first)
     cr_assert_eq(prepare(), MB_OK, "%s", mb_message());
     cr_assert_eq(mb_data_open(&r, &d), MB_OK, "%s", mb_message());
     v = &d->split[MB_TRAIN];
-    cr_expect(v->pairs == 2 && v->texts == 3 && v->tokens == 24 && v->longest_pair == 8);
+    cr_expect(v->section[MB_PAIRS] == 2 && v->section[MB_TEXTS] == 3 && v->tokens == 24);
     cr_expect_eq(mb_data_tokens(d, MB_TRAIN, MB_IMAGE), 6);
     for (int64_t i = 0; i < v->tokens; i++)
         cr_expect_eq(mb_set_token(d, v, i), expected[i], "token %lld", (long long)i);
@@ -91,7 +91,7 @@ Test(shards, images_go_first_or_last_as_asked)
     cr_assert_eq(prepare(), MB_OK, "%s", mb_message());
     cr_assert_eq(mb_data_open(&r, &d), MB_OK, "%s", mb_message());
     for (int image_first = 0; image_first < 2; image_first++) {
-        mb_mixture m = { 1, 0, image_first, MB_TEXT };
+        mb_mixture m = { 1, 0, image_first, MB_TEXT, 0, 0 };
         const int32_t *want = image_first ? first : last;
         mb_stream *s;
         mb_batch b;

@@ -213,6 +213,21 @@ Test(store, totals_of_flops_exceed_64_bits)
     mb_store_close(s);
 }
 
+/* A run that was taken up again trained in several processes. */
+Test(store, memory_is_the_most_that_any_process_held)
+{
+    mb_store *s = fixture_store();
+    int64_t run = fixture_add(s, &(fixture_run){ 0 });
+
+    cr_assert_eq(strcmp(fixture_ask(s, "SELECT memory_bytes IS NULL FROM v_run"), "1"), 0);
+    cr_assert_eq(mb_store_memory(s, run, 70, 80), MB_OK);
+    cr_assert_eq(mb_store_memory(s, run, 75, 80), MB_OK);
+    cr_assert_eq(mb_store_memory(s, run, 60, 80), MB_OK);
+    cr_assert_str_eq(
+        fixture_ask(s, "SELECT memory_bytes || ' ' || memory_predicted_bytes FROM v_run"), "75 80");
+    mb_store_close(s);
+}
+
 Test(store, operations_and_overhead_add_up)
 {
     mb_store *s = fixture_store();

@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -62,7 +63,8 @@ Test(store_file, a_database_whose_creation_was_killed_is_an_empty_one)
     mb_store *s;
 
     write_file(fixture_path("begun.db"), "", 0);
-    cr_assert_eq(mb_store_open(fixture_path("begun.db"), false, &s), MB_OK, "%s", mb_message());
+    refused(fixture_path("begun.db"), false, MB_EMISSING, "an empty database");
+    cr_assert_eq(mb_store_open(fixture_path("begun.db"), true, &s), MB_OK, "%s", mb_message());
     cr_assert_eq(mb_store_check(s, stderr), MB_OK, "%s", mb_message());
     mb_store_close(s);
 }
@@ -226,7 +228,36 @@ Test(store_file, our_first_version_is_brought_forward)
         fixture_path("1.db"), "");
     cr_assert_eq(mb_store_open(fixture_path("1.db"), false, &s), MB_OK, "%s", mb_message());
     cr_assert_str_eq(fixture_ask(s, "SELECT workload || purpose FROM v_latest"), "wtrain");
+    cr_assert_eq(mb_store_memory(s, 1, 2, 3), MB_OK, "%s", mb_message());
     mb_store_close(s);
+}
+
+/* What version 2 asked of a step's flag is still asked, in other words; rows stay. */
+Test(store_file, our_second_version_is_brought_forward)
+{
+    const mb_schema second = { mb_schema_current.step, 2,
+                               "CREATE VIEW v_none AS SELECT 1 AS one;" };
+    mb_step_row step = { .step = 1, .flagged = 2 };
+    mb_store *s, *other;
+    int64_t run;
+
+    cr_assert_eq(mb_store_open_as(fixture_path("t.db"), true, &second, &s), MB_OK);
+    run = fixture_add(s, &(fixture_run){ .steps = 20, .status = "interrupted" });
+    other = fixture_store();
+    step.step = 21; /* by the program that had the old one open, and by the new one */
+    cr_assert_eq(mb_store_samples(s, run, &step, 1, NULL, 0), MB_OK, "%s", mb_message());
+    step.step = 22, step.flagged = 3;
+    cr_assert_eq(mb_store_samples(s, run, &step, 1, NULL, 0), MB_EINVAL);
+    cr_assert_eq(mb_store_samples(other, run, &step, 1, NULL, 0), MB_EINVAL);
+    step.flagged = -1;
+    cr_assert_eq(mb_store_samples(other, run, &step, 1, NULL, 0), MB_EINVAL);
+    step.flagged = 1;
+    cr_assert_eq(mb_store_samples(other, run, &step, 1, NULL, 0), MB_OK, "%s", mb_message());
+    cr_assert_str_eq(fixture_ask(other, "SELECT count(*) || ' ' || sum(flagged) FROM step"),
+                     "22 5");
+    cr_assert_str_eq(fixture_ask(other, "PRAGMA integrity_check"), "ok");
+    mb_store_close(s);
+    mb_store_close(other);
 }
 
 Test(store_file, a_failed_migration_changes_nothing)
@@ -251,6 +282,51 @@ Test(store_file, changed_views_replace_the_old_ones)
                                     "WHERE type = 'view'"),
                      "v_pome");
     mb_store_close(s);
+}
+
+/* ---- no permission to write ---------------------------------------------------------------- */
+
+/* As somebody who may not write t.db, of mode FILE in a folder of mode FOLDER: 0 when it reads
+   TEXT, or when opening says TEXT. */
+static int read_as_another(mode_t file, mode_t folder, const char *text)
+{
+    const char *path = fixture_path("t.db");
+    int status;
+    pid_t pid;
+
+    cr_assert(!chmod(path, file) && !chmod(fixture_folder(), folder));
+    pid = fork();
+    if (pid == 0) {
+        mb_store *s;
+
+        if (getuid() == 0 && setuid(65534)) /* root may write everything */
+            _exit(2);
+        if (mb_store_open(path, false, &s))
+            _exit(strstr(mb_message(), text) ? 0 : 3);
+        if (!mb_store_read_only(s) || mb_store_run_event(s, 1, "failed", NULL, NULL) != MB_EIO)
+            _exit(4);
+        _exit(strcmp(fixture_ask(s, "SELECT count(*) FROM v_step"), text) ? 5 : 0);
+    }
+    cr_assert_eq(waitpid(pid, &status, 0), pid);
+    cr_assert(!chmod(fixture_folder(), 0755) && !chmod(path, 0644));
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+}
+
+Test(store_file, what_may_not_be_written_can_be_read)
+{
+    mb_store *s = fixture_store();
+
+    fixture_add(s, &(fixture_run){ .steps = 20 });
+    cr_expect_eq(read_as_another(0444, 0777, "20"), 0, "with a log of another process beside it");
+    mb_store_close(s);
+    cr_expect_eq(read_as_another(0444, 0777, "20"), 0, "the file");
+    cr_expect_eq(read_as_another(0666, 0555, "20"), 0, "the folder");
+    cr_expect_eq(read_as_another(0444, 0555, "20"), 0, "both");
+    cr_expect_eq(read_as_another(0000, 0755, "unable to open"), 0, "not even read");
+    shell("sqlite3 '%s%s' 'PRAGMA user_version = 2'", fixture_path("t.db"), "");
+    cr_expect_eq(read_as_another(0444, 0555, "not writable: make a copy"), 0, "a migration");
+    cr_assert_not(mb_exists(fixture_path("t.db-wal")));
+    cr_assert_not(mb_exists(fixture_path("t.db-shm")));
 }
 
 /* ---- several processes --------------------------------------------------------------------- */

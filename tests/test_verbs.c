@@ -47,7 +47,7 @@ Test(verbs, table_says_what_it_knows_not)
 
     mb_store_close(fixture_store());
     free(fixture_printed(table, &o, &err));
-    cr_assert_eq(err, MB_EINVAL);
+    cr_assert_eq(err, MB_EUSAGE);
     o.name = "summary";
     free(fixture_printed(table, &o, &err));
     cr_assert_eq(err, MB_EMISSING);
@@ -143,14 +143,14 @@ Test(verbs, plot_refuses_what_it_cannot_draw)
     mb_store_close(fixture_store());
     cr_assert_eq(plot_to("p.svg"), MB_EMISSING);
     cr_assert(strstr(mb_message(), "nothing to plot"));
-    cr_assert_eq(plot_to("p.jpeg"), MB_EINVAL);
-    cr_assert_eq(plot_to("none"), MB_EINVAL);
+    cr_assert_eq(plot_to("p.jpeg"), MB_EUSAGE);
+    cr_assert_eq(plot_to("none"), MB_EUSAGE);
     s = fixture_store();
     fixture_add(s, &(fixture_run){ .workload = "a" });
     fixture_add(s, &(fixture_run){ .workload = "b" });
     mb_store_close(s);
     cr_assert_eq(plot_to("p.svg"), MB_EINVAL);
-    cr_assert(strstr(mb_message(), "which workload") && strstr(mb_message(), "a,b"));
+    cr_assert(strstr(mb_message(), "which workload") && strstr(mb_message(), "There are: a, b"));
     cr_assert_not(mb_exists(fixture_path("p.svg")));
 }
 
@@ -213,12 +213,12 @@ Test(verbs, db_checks_and_exports)
     free(text);
     o.action = "export";
     free(fixture_printed(db, &o, &err));
-    cr_assert_eq(err, MB_EINVAL, "no folder");
+    cr_assert_eq(err, MB_EUSAGE, "no folder");
     o.folder = fixture_path("out");
     free(fixture_printed(db, &o, &err));
     cr_assert_eq(err, MB_OK, "%s", mb_message());
     cr_assert(mb_exists(fixture_path("out/v_run.csv")));
     o.action = "destroy";
     free(fixture_printed(db, &o, &err));
-    cr_assert_eq(err, MB_EINVAL);
+    cr_assert_eq(err, MB_EUSAGE);
 }

@@ -10,6 +10,8 @@ int mb_data_vocab(const mb_data *d)
 
 int mb_data_modalities(const mb_data *d)
 {
+    if (d->ids.speech[0] < d->ids.speech[1])
+        return MB_SPEECH + 1;
     return d->ids.image[0] < d->ids.image[1] ? MB_IMAGE + 1 : MB_TEXT + 1;
 }
 
@@ -36,16 +38,30 @@ int64_t mb_data_tokens(const mb_data *d, enum mb_split split, int modality)
 
 int64_t mb_data_documents(const mb_data *d, enum mb_split split)
 {
-    return d->split[split].pairs + d->split[split].texts;
+    return d->split[split].documents;
+}
+
+int64_t mb_data_section(const mb_data *d, enum mb_split split, enum mb_section section)
+{
+    return d->split[split].section[section];
 }
 
 int mb_data_modality(const mb_data *d, int32_t token, int boundary)
 {
-    enum mb_id_kind kind = mb_id_kind(&d->ids, token);
-
-    if (kind == MB_ID_BOI || kind == MB_ID_EOI)
-        return boundary;
-    return kind == MB_ID_IMAGE ? MB_IMAGE : MB_TEXT;
+    switch (mb_id_kind(&d->ids, token)) {
+    case MB_ID_IMAGE:
+        return MB_IMAGE;
+    case MB_ID_SPEECH:
+        return MB_SPEECH;
+    case MB_ID_BOI:
+    case MB_ID_EOI:
+        return boundary == MB_TEXT ? MB_TEXT : MB_IMAGE;
+    case MB_ID_BOA:
+    case MB_ID_EOA:
+        return boundary == MB_TEXT ? MB_TEXT : MB_SPEECH;
+    default:
+        return MB_TEXT;
+    }
 }
 
 const char *mb_data_manifest(const mb_data *d)

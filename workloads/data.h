@@ -16,12 +16,26 @@
 enum mb_split { MB_TRAIN, MB_VAL, MB_TEST, MB_SPLITS };
 extern const char *const mb_split_name[MB_SPLITS]; /* "train", "val", "test" */
 
+/* Kinds of documents; those of a split are stored in this order. Documents with speech are told
+   apart by who speaks, since a synthetic voice is nearly a function of its text: their losses mean
+   different things. */
+enum mb_section {
+    MB_PAIRS,     /* with an image, without speech */
+    MB_TEXTS,     /* text alone */
+    MB_HUMAN,     /* spoken by people */
+    MB_SYNTHETIC, /* spoken by voices that the training split has, too */
+    MB_UNSEEN,    /* spoken by a synthetic voice that it does not have */
+    MB_SECTIONS
+};
+extern const char *const mb_section_name[MB_SECTIONS]; /* "pairs", "texts", "human", ... */
+
 /* What to prepare or open; all strings borrowed. Two equal requests name the same folder. */
 typedef struct mb_data_request {
-    const char *source; /* "fashion", "procedural" or "shards" */
-    int text_vocab;     /* BPE size: fashion 4096 (demo: 2048), procedural 320 */
+    const char *source; /* a name of the table in prepare.c: "fashion", "spoken", ... */
+    int text_vocab;     /* BPE size; 0: what the source has for a default */
     const char *path;   /* shards: the folder or modality map of the user's own data */
-    const char *fashion_dir, *wordnet_dir; /* where the sources lie, or NULL: look, then download */
+    /* Where the sources lie, or NULL: look, then download. */
+    const char *fashion_dir, *wordnet_dir, *stamps_dir;
 } mb_data_request;
 
 /* $MOTBENCH_DATA, else $XDG_CACHE_HOME/motbench, else ~/.cache/motbench. Caller frees. */
@@ -41,18 +55,24 @@ mb_err mb_data_open(const mb_data_request *request, mb_data **out);
 void mb_data_close(mb_data *d); /* accepts NULL */
 
 int mb_data_vocab(const mb_data *d);      /* V: text + image (+ speech) + specials */
-int mb_data_modalities(const mb_data *d); /* M: 2 here, 3 with speech */
+int mb_data_modalities(const mb_data *d); /* M: 1 with text alone, 2 with images, 3 with speech */
 const char *mb_data_name(const mb_data *d);
 const char *mb_data_hash(const mb_data *d); /* SHA-256 over the contents of all prepared files */
 const char *mb_data_folder(const mb_data *d);
 int64_t mb_data_tokens(const mb_data *d, enum mb_split split, int modality); /* specials: text */
 int64_t mb_data_documents(const mb_data *d, enum mb_split split);
-/* The modality that an id routes to, with begin/end-of-image going to BOUNDARY. */
+int64_t mb_data_section(const mb_data *d, enum mb_split split,
+                        enum mb_section section); /* documents */
+/* The modality that an id routes to. What begins and ends an image or speech goes to the modality
+   that it encloses, or to text when BOUNDARY is MB_TEXT. */
 int mb_data_modality(const mb_data *d, int32_t token, int boundary);
+/* Compares every file with its checksum in the manifest, and names the first that differs; REPORT,
+   unless NULL, gets a line for each. The user's own shards have no checksums. */
+mb_err mb_data_checksums(const mb_data *d, FILE *report);
 /* The manifest's text, for the store. */
 const char *mb_data_manifest(const mb_data *d);
 
-/* Recomputes every checksum of the manifest; says the first file that differs. */
+/* Checksums, and that every id and document of the set makes sense. */
 mb_err mb_data_verify(const mb_data_request *request, FILE *report);
 
 /* Every known source and each prepared folder, one at a time; returns false at the end. */
@@ -69,14 +89,18 @@ typedef struct mb_mixture {
     double pair_weight, text_weight; /* how often a document is an image-caption pair, a text; < 0:
                                         in proportion to the tokens there are */
     double image_first;              /* share of pairs with the image before the caption */
-    int boundary;                    /* modality that begin- and end-of-image tokens route to */
+    int boundary;                    /* see mb_data_modality() */
+    double speech_share; /* how many of the documents are spoken ones: 1/7 is 1 to 6 others */
+    unsigned sections;   /* a set of 1 << mb_section to draw from; 0: all. {human}, say, in a stream
+                          of   its own measures human speech apart */
 } mb_mixture;
 
 typedef struct mb_stream mb_stream;
 
-/* Batches of B x L tokens. Train: every epoch a keyed permutation of each part; the order depends
-   on seed, mixture and L alone, never on the architecture. Val and test: a fixed order, keyed by 0,
-   one pass, no matter the seed. */
+/* Batches of B x L tokens. Train: every epoch a keyed permutation of each section; the order
+   depends on seed, mixture and L alone, never on the architecture. Val and test: a fixed order,
+   keyed by 0, one pass, no matter the seed. The parts of a document with speech (image, text,
+   speech) come in any order, each as likely; those of a pair as image_first says. */
 mb_err mb_stream_open(const mb_data *d, enum mb_split split, const mb_mixture *mixture,
                       uint64_t seed, int64_t batch, int64_t len, mb_stream **out);
 void mb_stream_close(mb_stream *s); /* accepts NULL */
@@ -85,7 +109,7 @@ void mb_stream_close(mb_stream *s); /* accepts NULL */
 mb_err mb_stream_next(mb_stream *s, mb_batch *out);
 /* Goes on as if N batches had been taken. */
 mb_err mb_stream_skip(mb_stream *s, int64_t n);
-double mb_stream_epochs(const mb_stream *s); /* passes over the larger part so far */
+double mb_stream_epochs(const mb_stream *s); /* passes over the largest section so far */
 
 /* One batch around the caller's own tokens (B, L): documents are found by BOS as in packed data;
    MODALITY (B, L), or NULL when all is text. Targets are the next tokens. Caller frees with

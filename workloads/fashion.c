@@ -3,9 +3,9 @@
 
    Images are split by their place in the files: training images 0 .. 54999 train, the rest val, the
    10000 others test. Glosses have no test part. */
+#include "workloads/fashion.h"
 #include "base/random.h"
 #include "workloads/captions.h"
-#include "workloads/corpus.h"
 #include "workloads/fetch.h"
 #include "workloads/idx.h"
 #include "workloads/wordnet.h"
@@ -75,16 +75,33 @@ static mb_look *measure(const uint8_t *image, int64_t n)
     return look;
 }
 
-/* Appends images with their captions to a split: N of them, number FIRST on of their file. */
-static void add_images(struct mb_corpus_split *to, enum mb_split split, const mb_idx *pixels,
+/* GREY (28, 28) in the middle of OUT, which is black. */
+static void place_image(mb_image_shape shape, const uint8_t *grey, uint8_t *out)
+{
+    int margin = (shape.side - MB_IMAGE_SIDE) / 2;
+
+    for (int i = 0; i < MB_IMAGE_PIXELS; i++) {
+        int y = margin + i / MB_IMAGE_SIDE, x = margin + i % MB_IMAGE_SIDE;
+
+        memset(out + (y * shape.side + x) * shape.channels, grey[i], (size_t)shape.channels);
+    }
+}
+
+/* Fills a split with images and their captions: N of them, number FIRST on of their file. */
+static void add_images(mb_corpus *c, enum mb_split split, const mb_idx *pixels,
                        const mb_idx *labels, const mb_look *look, const mb_cuts *cuts,
                        int64_t first, int64_t n)
 {
+    struct mb_corpus_split *to = &c->split[split];
     char key_name[32], caption[MB_CAPTION_SIZE];
+    size_t bytes = mb_image_bytes(c->shape);
 
     snprintf(key_name, sizeof key_name, "caption %s", mb_split_name[split]);
-    to->image = mb_alloc((size_t)n * MB_IMAGE_PIXELS);
-    memcpy(to->image, pixels->data + first * MB_IMAGE_PIXELS, (size_t)n * MB_IMAGE_PIXELS);
+    to->image = mb_zalloc((size_t)n, bytes);
+    for (int64_t i = 0; i < n; i++) {
+        place_image(c->shape, pixels->data + (first + i) * MB_IMAGE_PIXELS,
+                    to->image + (size_t)i * bytes);
+    }
     for (int64_t i = 0; i < n; i++) {
         mb_traits traits = mb_traits_of(&look[first + i], labels->data[first + i], cuts);
         size_t size = mb_caption(&traits, mb_key(SEED, key_name, (uint64_t)i, 0), caption);
@@ -101,12 +118,10 @@ static void add_all_images(const mb_idx idx[FILES], mb_corpus *c, mb_set_writer 
     mb_cuts cuts = mb_cuts_fit(look, idx[TRAIN_LABELS].data, TRAIN_IMAGES);
 
     mb_set_parameter(w, "caption_cuts", cuts_to_json(&cuts));
-    add_images(&c->split[MB_TRAIN], MB_TRAIN, train, &idx[TRAIN_LABELS], look, &cuts, 0,
-               TRAIN_IMAGES);
-    add_images(&c->split[MB_VAL], MB_VAL, train, &idx[TRAIN_LABELS], look, &cuts, TRAIN_IMAGES,
+    add_images(c, MB_TRAIN, train, &idx[TRAIN_LABELS], look, &cuts, 0, TRAIN_IMAGES);
+    add_images(c, MB_VAL, train, &idx[TRAIN_LABELS], look, &cuts, TRAIN_IMAGES,
                train->shape[0] - TRAIN_IMAGES);
-    add_images(&c->split[MB_TEST], MB_TEST, test, &idx[TEST_LABELS], test_look, &cuts, 0,
-               test->shape[0]);
+    add_images(c, MB_TEST, test, &idx[TEST_LABELS], test_look, &cuts, 0, test->shape[0]);
     free(look);
     free(test_look);
 }
@@ -138,8 +153,8 @@ static mb_err read_glosses(const char *folder, mb_corpus *c, mb_set_writer *w)
     return err;
 }
 
-static mb_err read_sources(const mb_data_request *r, mb_corpus *c, mb_set_writer *w,
-                           const mb_progress *p)
+mb_err mb_fashion_read(const mb_data_request *r, mb_corpus *c, mb_set_writer *w,
+                       const mb_progress *p)
 {
     char *images = NULL, *glosses = NULL;
     mb_err err = mb_fetch("dataset-fashion-mnist", "usr/share/datasets/fashion-mnist",
@@ -148,11 +163,11 @@ static mb_err read_sources(const mb_data_request *r, mb_corpus *c, mb_set_writer
     if (!err)
         err = mb_fetch("wordnet-base", "usr/share/wordnet", r->wordnet_dir, p, &glosses);
     if (!err) {
-        mb_progress_tell(p, "reading images and writing captions", 0.1);
+        mb_progress_tell(p, "reading images and writing captions", 0.3);
         err = read_images(images, c, w);
     }
     if (!err) {
-        mb_progress_tell(p, "reading glosses", 0.2);
+        mb_progress_tell(p, "reading glosses", 0.8);
         err = read_glosses(glosses, c, w);
     }
     free(images);
@@ -162,15 +177,16 @@ static mb_err read_sources(const mb_data_request *r, mb_corpus *c, mb_set_writer
 
 static mb_err prepare(const mb_data_request *r, mb_set_writer *w, const mb_progress *p)
 {
-    mb_corpus c = { .text_vocab = r->text_vocab, .codes = CODES };
+    mb_corpus c = { .text_vocab = r->text_vocab, .codes = CODES, .shape = { MB_IMAGE_SIDE, 1 } };
+    mb_progress reading = mb_progress_share(p, 0, 0.3), writing = mb_progress_share(p, 0.3, 1);
     mb_err err;
 
     mb_set_parameter(w, "text_vocab", json_integer(r->text_vocab));
     mb_set_parameter(w, "image_codes", json_integer(CODES));
     mb_set_parameter(w, "seed", json_integer(SEED));
-    err = read_sources(r, &c, w, p);
+    err = mb_fashion_read(r, &c, w, &reading);
     if (!err)
-        err = mb_corpus_write(&c, w, p);
+        err = mb_corpus_write(&c, w, &writing);
     mb_corpus_free(&c);
     return err;
 }

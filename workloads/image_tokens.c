@@ -2,37 +2,46 @@
 
 #include <string.h>
 
-enum { PATCH_SIDE = 4, PATCHES_SIDE = MB_IMAGE_SIDE / PATCH_SIDE };
+enum { PATCH_SIDE = 4 };
 
 /* Where row R of patch P begins in an image. */
-static int row_start(int p, int r)
+static size_t row_start(mb_image_shape s, int p, int r)
 {
-    return (p / PATCHES_SIDE * PATCH_SIDE + r) * MB_IMAGE_SIDE + p % PATCHES_SIDE * PATCH_SIDE;
+    int across = s.side / PATCH_SIDE;
+    int pixel = (p / across * PATCH_SIDE + r) * s.side + p % across * PATCH_SIDE;
+
+    return (size_t)pixel * (size_t)s.channels;
 }
 
-void mb_image_cut(const uint8_t *image, uint8_t *patch)
+void mb_image_cut(mb_image_shape s, const uint8_t *image, uint8_t *patch)
 {
-    for (int p = 0; p < MB_PATCHES; p++) {
-        for (int r = 0; r < PATCH_SIDE; r++)
-            memcpy(patch + p * MB_PATCH_PIXELS + r * PATCH_SIDE, image + row_start(p, r),
-                   PATCH_SIDE);
+    size_t row = (size_t)PATCH_SIDE * (size_t)s.channels;
+
+    for (int p = 0; p < mb_image_patches(s); p++) {
+        for (int r = 0; r < PATCH_SIDE; r++, patch += row)
+            memcpy(patch, image + row_start(s, p, r), row);
     }
 }
 
-void mb_image_join(const uint8_t *patch, uint8_t *image)
+void mb_image_join(mb_image_shape s, const uint8_t *patch, uint8_t *image)
 {
-    for (int p = 0; p < MB_PATCHES; p++) {
-        for (int r = 0; r < PATCH_SIDE; r++)
-            memcpy(image + row_start(p, r), patch + p * MB_PATCH_PIXELS + r * PATCH_SIDE,
-                   PATCH_SIDE);
+    size_t row = (size_t)PATCH_SIDE * (size_t)s.channels;
+
+    for (int p = 0; p < mb_image_patches(s); p++) {
+        for (int r = 0; r < PATCH_SIDE; r++, patch += row)
+            memcpy(image + row_start(s, p, r), patch, row);
     }
 }
 
-void mb_image_decode(const uint16_t *code, const uint8_t *centroid, uint8_t *image)
+void mb_image_decode(mb_image_shape s, const uint16_t *code, const uint8_t *centroid,
+                     uint8_t *image)
 {
-    uint8_t patch[MB_PATCHES * MB_PATCH_PIXELS];
+    size_t row = (size_t)PATCH_SIDE * (size_t)s.channels;
 
-    for (int p = 0; p < MB_PATCHES; p++)
-        memcpy(patch + p * MB_PATCH_PIXELS, centroid + code[p] * MB_PATCH_PIXELS, MB_PATCH_PIXELS);
-    mb_image_join(patch, image);
+    for (int p = 0; p < mb_image_patches(s); p++) {
+        const uint8_t *patch = centroid + code[p] * mb_patch_bytes(s);
+
+        for (int r = 0; r < PATCH_SIDE; r++, patch += row)
+            memcpy(image + row_start(s, p, r), patch, row);
+    }
 }

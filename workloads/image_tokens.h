@@ -1,19 +1,38 @@
-/* Images as tokens: 28 x 28 pixels are 7 x 7 patches of 4 x 4, in rows; a token is the patch's
-   nearest centroid. */
+/* Images as tokens: squares of pixels are patches of 4 x 4, in rows; a token is the patch's nearest
+   centroid. */
 #ifndef MB_WORKLOADS_IMAGE_TOKENS_H
 #define MB_WORKLOADS_IMAGE_TOKENS_H
 
-#include "workloads/captions.h"
-
+#include <stddef.h>
 #include <stdint.h>
 
-enum { MB_PATCH_PIXELS = 16, MB_PATCHES = 49 };
+/* Of all images of a set: (side, side, channels) bytes each; SIDE is a multiple of 4. */
+typedef struct mb_image_shape {
+    int side, channels;
+} mb_image_shape;
 
-/* IMAGE (28, 28) to PATCH (49, 16), and back. */
-void mb_image_cut(const uint8_t *image, uint8_t *patch);
-void mb_image_join(const uint8_t *patch, uint8_t *image);
+static inline int mb_image_patches(mb_image_shape s)
+{
+    return s.side / 4 * (s.side / 4);
+}
 
-/* The image (28, 28) that CODE (49) stands for, with centroids (K, 16); codes are below K. */
-void mb_image_decode(const uint16_t *code, const uint8_t *centroid, uint8_t *image);
+static inline int mb_patch_bytes(mb_image_shape s)
+{
+    return 16 * s.channels;
+}
+
+static inline size_t mb_image_bytes(mb_image_shape s)
+{
+    return (size_t)s.side * (size_t)s.side * (size_t)s.channels;
+}
+
+/* IMAGE (side, side, channels) to PATCH (patches, 16 * channels), and back. */
+void mb_image_cut(mb_image_shape s, const uint8_t *image, uint8_t *patch);
+void mb_image_join(mb_image_shape s, const uint8_t *patch, uint8_t *image);
+
+/* The image that CODE (patches) stands for, with centroids (K, 16 * channels); codes are below K.
+ */
+void mb_image_decode(mb_image_shape s, const uint16_t *code, const uint8_t *centroid,
+                     uint8_t *image);
 
 #endif

@@ -14,7 +14,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const mb_source *const sources[] = { &mb_fashion, &mb_procedural, &mb_shards };
+static const mb_source *const sources[] = { &mb_fashion, &mb_spoken, &mb_procedural,
+                                            &mb_procedural_speech, &mb_shards };
 enum { SOURCES = sizeof sources / sizeof *sources };
 
 enum { LARGEST_VOCAB = 32768 };
@@ -34,7 +35,14 @@ char *mb_data_home(void)
 void mb_progress_tell(const mb_progress *p, const char *what, double fraction)
 {
     if (p->call)
-        p->call(p->user, what, fraction);
+        p->call(p->user, what, p->from + (p->to - p->from) * fraction);
+}
+
+mb_progress mb_progress_share(const mb_progress *p, double from, double to)
+{
+    double size = p->to - p->from;
+
+    return (mb_progress){ p->call, p->user, p->from + size * from, p->from + size * to };
 }
 
 mb_err mb_identify_by_vocab(const mb_data_request *r, char **out)
@@ -55,7 +63,9 @@ static mb_err find_source(const char *name, const mb_source **out)
             return MB_OK;
         }
     }
-    return mb_fail(MB_EINVAL, "data source \"%s\" is not known: fashion, procedural or shards",
+    return mb_fail(MB_EINVAL,
+                   "data source \"%s\" is not known: fashion, spoken, procedural, "
+                   "procedural-speech or shards",
                    name ? name : "");
 }
 
@@ -180,7 +190,7 @@ static mb_err prepare_place(const place *at, const mb_progress *p)
 
 mb_err mb_data_prepare(const mb_data_request *request, mb_data_progress *progress, void *user)
 {
-    mb_progress p = { progress, user };
+    mb_progress p = { progress, user, 0, 1 };
     place at;
     mb_err err;
 

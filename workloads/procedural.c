@@ -1,16 +1,21 @@
 /* Source "procedural": shapes in shades of grey, with captions, and sentences about shapes, all
    from a fixed seed and integer arithmetic. No download, ready in well under a second: what tests
-   and CI run on. It is deliberately easy and says nothing about real data. */
+   and CI run on. It is deliberately easy and says nothing about real data.
+
+   "procedural-speech" is the same and captions sung by made-up voices: with a picture where the
+   sections of real data have people, without one where they have synthesis. */
 #include "base/random.h"
+#include "workloads/captions.h"
 #include "workloads/corpus.h"
-#include "workloads/image_tokens.h"
+#include "workloads/tones.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { SEED = 1, CODES = 64, SIDE = MB_IMAGE_SIDE };
+enum { SEED = 1, CODES = 64, UNITS = 48, SIDE = MB_IMAGE_SIDE };
 
 static const int items[MB_SPLITS] = { 1024, 128, 128 }; /* of each kind */
+static const int spoken[MB_SPLITS] = { 256, 48, 48 };   /* with and without a picture */
 
 enum { CIRCLE, SQUARE, TRIANGLE, CROSS, RING, SHAPES };
 static const char *const shape_word[SHAPES] = { "circle", "square", "triangle", "cross", "ring" };
@@ -75,27 +80,86 @@ static void make_text(uint64_t key, mb_texts *list)
     free(text);
 }
 
-static mb_err prepare(const mb_data_request *r, mb_set_writer *w, const mb_progress *p)
+static void make_split(mb_corpus *c, enum mb_split s)
 {
-    mb_corpus c = { .text_vocab = r->text_vocab, .codes = CODES };
+    struct mb_corpus_split *split = &c->split[s];
+
+    split->image = mb_alloc((size_t)(items[s] + spoken[s]) * MB_IMAGE_PIXELS);
+    for (int i = 0; i < items[s]; i++) {
+        make_pair(mb_key(SEED, "procedural pair", (uint64_t)s, (uint64_t)i),
+                  split->image + i * MB_IMAGE_PIXELS, &split->caption);
+        make_text(mb_key(SEED, "procedural text", (uint64_t)s, (uint64_t)i), &split->text);
+    }
+}
+
+/* Says caption I of LIST by a voice of its own. */
+static void sing(mb_spoken_list *to, const mb_texts *list, size_t i, int image, uint64_t key)
+{
+    char *text =
+        mb_format("%.*s", (int)(list->start[i + 1] - list->start[i]), list->bytes + list->start[i]);
+    mb_sound sound;
+    mb_timing timing;
+    int64_t trimmed;
+
+    mb_spoken_add(to, text, strlen(text), (mb_about){ .image = image, .tag = -1 });
+    mb_tones_read(text, key, &sound, &timing);
+    trimmed = mb_sound_trim(&sound);
+    mb_utterances_add(&to->sound, &sound, trimmed, &timing);
+    mb_sound_free(&sound);
+    mb_timing_free(&timing);
+    free(text);
+}
+
+static void add_speech(mb_corpus *c, enum mb_split s)
+{
+    struct mb_corpus_split *split = &c->split[s];
+    mb_texts caption = { 0 };
+
+    for (int i = 0; i < spoken[s]; i++) {
+        uint64_t key = mb_key(SEED, "procedural triple", (uint64_t)s, (uint64_t)i);
+
+        make_pair(key, split->image + (items[s] + i) * MB_IMAGE_PIXELS, &caption);
+        sing(&split->human, &caption, (size_t)i, i, mb_key(key, "person", 0, 0));
+        sing(&split->synthetic, &split->caption, (size_t)i, -1, mb_key(key, "voice", 0, 0));
+        if (s == MB_TEST)
+            sing(&split->unseen, &split->caption, (size_t)i, -1,
+                 mb_key(key, "another voice", 0, 0));
+    }
+    split->further = (size_t)spoken[s];
+    mb_texts_free(&caption);
+}
+
+static mb_err prepare_kind(const mb_data_request *r, int units, mb_set_writer *w,
+                           const mb_progress *p)
+{
+    mb_corpus c = {
+        .text_vocab = r->text_vocab, .codes = CODES, .units = units, .shape = { SIDE, 1 }
+    };
     mb_err err;
 
     for (int s = 0; s < MB_SPLITS; s++) {
-        struct mb_corpus_split *split = &c.split[s];
-
-        split->image = mb_alloc((size_t)items[s] * MB_IMAGE_PIXELS);
-        for (int i = 0; i < items[s]; i++) {
-            make_pair(mb_key(SEED, "procedural pair", (uint64_t)s, (uint64_t)i),
-                      split->image + i * MB_IMAGE_PIXELS, &split->caption);
-            make_text(mb_key(SEED, "procedural text", (uint64_t)s, (uint64_t)i), &split->text);
-        }
+        make_split(&c, s);
+        if (units)
+            add_speech(&c, s);
     }
     mb_set_parameter(w, "text_vocab", json_integer(r->text_vocab));
     mb_set_parameter(w, "image_codes", json_integer(CODES));
+    if (units)
+        mb_set_parameter(w, "speech_units", json_integer(units));
     mb_set_parameter(w, "seed", json_integer(SEED));
     err = mb_corpus_write(&c, w, p);
     mb_corpus_free(&c);
     return err;
+}
+
+static mb_err prepare(const mb_data_request *r, mb_set_writer *w, const mb_progress *p)
+{
+    return prepare_kind(r, 0, w, p);
+}
+
+static mb_err prepare_speech(const mb_data_request *r, mb_set_writer *w, const mb_progress *p)
+{
+    return prepare_kind(r, UNITS, w, p);
 }
 
 const mb_source mb_procedural = {
@@ -105,4 +169,13 @@ const mb_source mb_procedural = {
     .text_vocab = 320,
     .identify = mb_identify_by_vocab,
     .prepare = prepare,
+};
+
+const mb_source mb_procedural_speech = {
+    .name = "procedural-speech",
+    .about = "procedural with captions sung by made-up voices; no download",
+    .version = 1,
+    .text_vocab = 320,
+    .identify = mb_identify_by_vocab,
+    .prepare = prepare_speech,
 };

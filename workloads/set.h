@@ -3,8 +3,8 @@
 
    A set is one folder: manifest.json, and for every split SPLIT.tokens.u16 (or .u32, when the
    vocabulary needs it) and SPLIT.documents.u64, the first token of each document and then the count
-   of all tokens. Little-endian, no headers. Documents with an image ("pairs") come before those
-   without ("texts"). A folder with a manifest is complete: it gets its name only then. */
+   of all tokens. Little-endian, no headers. The sections of a split (mb_section) follow one
+   another. A folder with a manifest is complete: it gets its name only then. */
 #ifndef MB_WORKLOADS_SET_H
 #define MB_WORKLOADS_SET_H
 
@@ -16,23 +16,36 @@
 
 enum { MB_SET_FORMAT = 1 };
 
-/* Ids: half-open ranges, and single ids or -1 for none. The single ones may lie inside a range. */
+/* Ids: half-open ranges, and single ids or -1 for none. The single ones may lie inside a range.
+   Image ids stand between BOI and EOI alone, speech ids between BOA and EOA (audio). */
 typedef struct mb_ids {
     int vocab;
-    int text[2], image[2];
-    int bos, eos, boi, eoi;
+    int text[2], image[2], speech[2];
+    int bos, eos, boi, eoi, boa, eoa;
     int tokens_per_image; /* 0: any number */
 } mb_ids;
 
 /* What kind of token an id is; singles before ranges. */
-enum mb_id_kind { MB_ID_TEXT, MB_ID_IMAGE, MB_ID_BOS, MB_ID_EOS, MB_ID_BOI, MB_ID_EOI, MB_ID_BAD };
+enum mb_id_kind {
+    MB_ID_TEXT,
+    MB_ID_IMAGE,
+    MB_ID_SPEECH,
+    MB_ID_BOS,
+    MB_ID_EOS,
+    MB_ID_BOI,
+    MB_ID_EOI,
+    MB_ID_BOA,
+    MB_ID_EOA,
+    MB_ID_BAD
+};
 enum mb_id_kind mb_id_kind(const mb_ids *ids, int64_t id);
 
 /* MB_EINVAL with the reason when ranges overlap, leave the vocabulary, ... */
 mb_err mb_ids_check(const mb_ids *ids);
 
-/* Text first, then IMAGES codes, then BOS, EOS, BOI and EOI. */
-mb_ids mb_ids_make(int text, int images, int tokens_per_image);
+/* Text first, then IMAGES codes, then UNITS of speech, then BOS, EOS, BOI, EOI and, when there is
+   speech, BOA and EOA. */
+mb_ids mb_ids_make(int text, int images, int units, int tokens_per_image);
 
 /* ---- writing --------------------------------------------------------------------------------- */
 
@@ -44,14 +57,16 @@ mb_set_writer *mb_set_create(const char *folder, const char *name, const char *s
 void mb_set_ids(mb_set_writer *w, const mb_ids *ids);
 /* Ends the split before it. Splits that never begin are absent from the set. */
 mb_err mb_set_begin(mb_set_writer *w, enum mb_split split);
-/* Whole documents, pairs before texts; ids are known to be good. */
-mb_err mb_set_document(mb_set_writer *w, const int32_t *token, int64_t n);
+/* A whole document of SECTION, sections in their order; ids are known to be good. */
+mb_err mb_set_document(mb_set_writer *w, enum mb_section section, const int32_t *token, int64_t n);
 /* Notes for the manifest; VALUE is taken over. */
 void mb_set_parameter(mb_set_writer *w, const char *key, json_t *value);
 mb_err mb_set_source_file(mb_set_writer *w, const char *path); /* name, size and hash */
 /* Where a further file NAME of the set goes (caller frees); once written, it is declared. */
 char *mb_set_path(const mb_set_writer *w, const char *name);
 mb_err mb_set_file(mb_set_writer *w, const char *name);
+/* Writes SIZE bytes as file NAME of the set. */
+mb_err mb_set_bytes(mb_set_writer *w, const char *name, const void *bytes, size_t size);
 /* Ends the last split and writes the manifest. */
 mb_err mb_set_finish(mb_set_writer *w);
 void mb_set_writer_free(mb_set_writer *w); /* accepts NULL; leaves the folder as it is */
@@ -62,7 +77,8 @@ typedef struct mb_set_split {
     bool present;
     char *token_path, *document_path;
     mb_map token, document;
-    int64_t tokens, pairs, texts, longest_pair;
+    int64_t tokens, documents;
+    int64_t section[MB_SECTIONS];    /* documents of each */
     int64_t modality[MB_MODALITIES]; /* tokens; specials count as text */
 } mb_set_split;
 

@@ -22,15 +22,24 @@ static mb_err get_int(const mb_data *d, const json_t *object, const char *key, i
     return MB_OK;
 }
 
+/* The same of what may be absent: sets are older than speech. */
+static mb_err get_count(const mb_data *d, const json_t *object, const char *key, int64_t *out)
+{
+    *out = 0;
+    return json_object_get(object, key) ? get_int(d, object, key, out) : MB_OK;
+}
+
 static mb_err read_ids(mb_data *d)
 {
     json_t *ids = json_object_get(d->json, "ids");
     mb_ids *i = &d->ids;
 
-    if (!ids || json_unpack(ids, "{si s[ii] s[ii] si si si si si}", "vocab", &i->vocab, "text",
-                            &i->text[0], &i->text[1], "image", &i->image[0], &i->image[1], "bos",
-                            &i->bos, "eos", &i->eos, "boi", &i->boi, "eoi", &i->eoi,
-                            "tokens_per_image", &i->tokens_per_image))
+    i->boa = i->eoa = -1;
+    if (!ids || json_unpack(ids, "{si s[ii] s[ii] s?[ii] si si si si s?i s?i si}", "vocab",
+                            &i->vocab, "text", &i->text[0], &i->text[1], "image", &i->image[0],
+                            &i->image[1], "speech", &i->speech[0], &i->speech[1], "bos", &i->bos,
+                            "eos", &i->eos, "boi", &i->boi, "eoi", &i->eoi, "boa", &i->boa, "eoa",
+                            &i->eoa, "tokens_per_image", &i->tokens_per_image))
         return missing(d, "ids");
     d->width = i->vocab > 65536 ? 4 : 2;
     if (mb_ids_check(i))
@@ -74,23 +83,25 @@ static mb_err read_split(mb_data *d, enum mb_split split)
     if (!j)
         return MB_OK;
     MB_TRY(get_int(d, j, "tokens", &s->tokens));
-    MB_TRY(get_int(d, j, "text", &s->modality[MB_TEXT]));
-    MB_TRY(get_int(d, j, "image", &s->modality[MB_IMAGE]));
-    MB_TRY(get_int(d, j, "pairs", &s->pairs));
-    MB_TRY(get_int(d, j, "texts", &s->texts));
-    MB_TRY(get_int(d, j, "longest_pair", &s->longest_pair));
+    for (int m = 0; m < MB_MODALITIES; m++)
+        MB_TRY(get_count(d, j, mb_modality_name[m], &s->modality[m]));
+    for (int p = 0; p < MB_SECTIONS; p++) {
+        MB_TRY(get_count(d, j, mb_section_name[p], &s->section[p]));
+        if (s->section[p] < 0)
+            return missing(d, "counts of at least 0");
+        s->documents += s->section[p];
+    }
     s->token_path = mb_format("%s/%s.tokens.u%d", d->folder, mb_split_name[split], 8 * d->width);
     s->document_path = mb_format("%s/%s.documents.u64", d->folder, mb_split_name[split]);
     s->present = true;
     MB_TRY(mb_map_open(s->token_path, &s->token));
     MB_TRY(mb_map_open(s->document_path, &s->document));
-    if (s->tokens < 0 || s->pairs < 0 || s->texts < 0 ||
-        s->token.size / (size_t)d->width != (size_t)s->tokens ||
-        s->document.size / 8 != (size_t)(s->pairs + s->texts + 1))
+    if (s->tokens < 0 || s->token.size / (size_t)d->width != (size_t)s->tokens ||
+        s->document.size / 8 != (size_t)(s->documents + 1))
         return mb_fail(MB_ECORRUPT,
                        "%s: %zu tokens and %zu documents found, %lld and %lld expected",
                        s->token_path, s->token.size / (size_t)d->width, s->document.size / 8 - 1,
-                       (long long)s->tokens, (long long)(s->pairs + s->texts));
+                       (long long)s->tokens, (long long)s->documents);
     return MB_OK;
 }
 
@@ -200,7 +211,7 @@ static mb_err verify_split(const mb_data *d, const mb_set_split *s)
             return mb_fail(MB_ECORRUPT, "%s: offset %lld: id %d has no meaning", s->token_path,
                            (long long)i * d->width, id);
     }
-    for (int64_t i = 0; i < s->pairs + s->texts; i++, at += n) {
+    for (int64_t i = 0; i < s->documents; i++, at += n) {
         MB_TRY(mb_set_find(s, i, &first, &n));
         if (first != at)
             return mb_fail(MB_ECORRUPT, "%s: offset %lld: document begins at %lld, expected %lld",
@@ -209,7 +220,7 @@ static mb_err verify_split(const mb_data *d, const mb_set_split *s)
     return MB_OK;
 }
 
-mb_err mb_set_verify(const mb_data *d, FILE *report)
+mb_err mb_data_checksums(const mb_data *d, FILE *report)
 {
     const json_t *f;
     size_t i;
@@ -228,6 +239,12 @@ mb_err mb_set_verify(const mb_data *d, FILE *report)
         if (report)
             fprintf(report, "%s  %s\n", hash, name);
     }
+    return MB_OK;
+}
+
+mb_err mb_set_verify(const mb_data *d, FILE *report)
+{
+    MB_TRY(mb_data_checksums(d, report));
     for (int s = 0; s < MB_SPLITS; s++) {
         if (d->split[s].present)
             MB_TRY(verify_split(d, &d->split[s]));

@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 
 const char *const mb_split_name[MB_SPLITS] = { "train", "val", "test" };
+const char *const mb_section_name[MB_SECTIONS] = { "pairs", "texts", "human", "synthetic",
+                                                   "unseen" };
 
 struct mb_set_writer {
     char *folder;
@@ -16,7 +18,8 @@ struct mb_set_writer {
     int width; /* bytes of a token */
     int split; /* being written, or -1 */
     mb_replace token, document;
-    int64_t tokens, pairs, texts, longest_pair, images;
+    int64_t tokens, modality[MB_MODALITIES], section[MB_SECTIONS];
+    enum mb_section last; /* of the last document */
 };
 
 mb_set_writer *mb_set_create(const char *folder, const char *name, const char *source)
@@ -54,10 +57,11 @@ void mb_set_writer_free(mb_set_writer *w)
 
 void mb_set_ids(mb_set_writer *w, const mb_ids *ids)
 {
-    json_t *j = json_pack("{si s[ii] s[ii] si si si si si}", "vocab", ids->vocab, "text",
-                          ids->text[0], ids->text[1], "image", ids->image[0], ids->image[1], "bos",
-                          ids->bos, "eos", ids->eos, "boi", ids->boi, "eoi", ids->eoi,
-                          "tokens_per_image", ids->tokens_per_image);
+    json_t *j = json_pack("{si s[ii] s[ii] s[ii] si si si si si si si}", "vocab", ids->vocab,
+                          "text", ids->text[0], ids->text[1], "image", ids->image[0], ids->image[1],
+                          "speech", ids->speech[0], ids->speech[1], "bos", ids->bos, "eos",
+                          ids->eos, "boi", ids->boi, "eoi", ids->eoi, "boa", ids->boa, "eoa",
+                          ids->eoa, "tokens_per_image", ids->tokens_per_image);
 
     w->ids = *ids;
     w->width = ids->vocab > 65536 ? 4 : 2;
@@ -88,6 +92,22 @@ mb_err mb_set_file(mb_set_writer *w, const char *name)
     char *path = mb_set_path(w, name);
     mb_err err = describe_file(w->files, path, name);
 
+    free(path);
+    return err;
+}
+
+mb_err mb_set_bytes(mb_set_writer *w, const char *name, const void *bytes, size_t size)
+{
+    char *path = mb_set_path(w, name);
+    mb_replace r;
+    mb_err err = mb_replace_open(path, &r);
+
+    if (!err) {
+        fwrite(bytes, 1, size, r.file); /* a failed write shows in the commit */
+        err = mb_replace_commit(&r);
+    }
+    if (!err)
+        err = mb_set_file(w, name);
     free(path);
     return err;
 }
@@ -123,6 +143,17 @@ static void write_offset(mb_set_writer *w)
     fwrite(&at, sizeof at, 1, w->document.file); /* a failed write shows in the commit */
 }
 
+static json_t *counts_to_json(const mb_set_writer *w)
+{
+    json_t *j = json_pack("{sI}", "tokens", (json_int_t)w->tokens);
+
+    for (int m = 0; m < MB_MODALITIES; m++)
+        json_object_set_new(j, mb_modality_name[m], json_integer(w->modality[m]));
+    for (int p = 0; p < MB_SECTIONS; p++)
+        json_object_set_new(j, mb_section_name[p], json_integer(w->section[p]));
+    return j;
+}
+
 static mb_err end_split(mb_set_writer *w)
 {
     if (w->split < 0)
@@ -130,12 +161,7 @@ static mb_err end_split(mb_set_writer *w)
     write_offset(w);
     MB_TRY(close_file(w, &w->token));
     MB_TRY(close_file(w, &w->document));
-    json_object_set_new(w->splits, mb_split_name[w->split],
-                        json_pack("{sI sI sI sI sI sI}", "tokens", (json_int_t)w->tokens, "text",
-                                  (json_int_t)(w->tokens - w->images), "image",
-                                  (json_int_t)w->images, "pairs", (json_int_t)w->pairs, "texts",
-                                  (json_int_t)w->texts, "longest_pair",
-                                  (json_int_t)w->longest_pair));
+    json_object_set_new(w->splits, mb_split_name[w->split], counts_to_json(w));
     w->split = -1;
     return MB_OK;
 }
@@ -153,32 +179,30 @@ mb_err mb_set_begin(mb_set_writer *w, enum mb_split split)
 {
     assert(w->width);
     MB_TRY(end_split(w));
-    w->tokens = w->pairs = w->texts = w->longest_pair = w->images = 0;
+    w->tokens = 0;
+    memset(w->modality, 0, sizeof w->modality);
+    memset(w->section, 0, sizeof w->section);
+    w->last = 0;
     MB_TRY(open_file(w, split, w->width == 2 ? "tokens.u16" : "tokens.u32", &w->token));
     MB_TRY(open_file(w, split, "documents.u64", &w->document));
     w->split = (int)split;
     return MB_OK;
 }
 
-mb_err mb_set_document(mb_set_writer *w, const int32_t *token, int64_t n)
+mb_err mb_set_document(mb_set_writer *w, enum mb_section section, const int32_t *token, int64_t n)
 {
-    bool pair = false;
-
-    assert(n > 0);
+    assert(n > 0 && section >= w->last);
     write_offset(w);
     for (int64_t i = 0; i < n; i++) {
+        enum mb_id_kind kind = mb_id_kind(&w->ids, token[i]);
         uint32_t bits = (uint32_t)token[i];
 
-        pair |= token[i] == w->ids.boi;
-        w->images += mb_id_kind(&w->ids, token[i]) == MB_ID_IMAGE;
+        w->modality[kind == MB_ID_IMAGE ? MB_IMAGE : kind == MB_ID_SPEECH ? MB_SPEECH : MB_TEXT]++;
         fwrite(&bits, (size_t)w->width, 1, w->token.file); /* its low bytes: little-endian */
     }
-    assert(!pair || w->texts == 0);
     w->tokens += n;
-    w->pairs += pair;
-    w->texts += !pair;
-    if (pair && n > w->longest_pair)
-        w->longest_pair = n;
+    w->section[section]++;
+    w->last = section;
     if (ferror(w->token.file) || ferror(w->document.file))
         return mb_fail(MB_EIO, "%s: %s", w->token.temporary, strerror(errno));
     return MB_OK;

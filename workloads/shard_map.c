@@ -97,6 +97,7 @@ static mb_err get_ids(const reader *r)
     MB_TRY(get_int(r, "boi", false, -1, &ids->boi));
     MB_TRY(get_int(r, "eoi", false, -1, &ids->eoi));
     MB_TRY(get_int(r, "tokens_per_image", false, 0, &ids->tokens_per_image));
+    ids->boa = ids->eoa = -1;
     if (mb_ids_check(ids))
         return mb_fail_in(MB_EINVAL, "%s", r->map->path);
     return MB_OK;

@@ -38,7 +38,7 @@ static mb_err end_document(walk *w)
     mb_err err = MB_OK;
 
     if (w->n > 0 && w->has_image == w->pairs)
-        err = mb_set_document(w->writer, w->token, (int64_t)w->n);
+        err = mb_set_document(w->writer, w->pairs ? MB_PAIRS : MB_TEXTS, w->token, (int64_t)w->n);
     w->n = 0;
     w->has_image = false;
     return err;

@@ -10,9 +10,12 @@
 typedef struct mb_progress {
     mb_data_progress *call; /* or NULL */
     void *user;
+    double from, to; /* the share of the whole that is being done */
 } mb_progress;
 
 void mb_progress_tell(const mb_progress *p, const char *what, double fraction);
+/* For a step that is FROM .. TO of what P is for. */
+mb_progress mb_progress_share(const mb_progress *p, double from, double to);
 
 typedef struct mb_source {
     const char *name, *about;
@@ -23,7 +26,7 @@ typedef struct mb_source {
     mb_err (*prepare)(const mb_data_request *r, mb_set_writer *w, const mb_progress *p);
 } mb_source;
 
-extern const mb_source mb_fashion, mb_procedural, mb_shards;
+extern const mb_source mb_fashion, mb_spoken, mb_procedural, mb_procedural_speech, mb_shards;
 
 /* For sources with a tokenizer of their own: "bpe2048", text_vocab being in range. */
 mb_err mb_identify_by_vocab(const mb_data_request *r, char **out);

@@ -1,16 +1,17 @@
 /* Streams: which document comes next, and how documents are packed into sequences.
 
-   Drawing. Train: each draw decides the part (pairs or texts) by the mixture's weights and takes
-   the next document of that part's keyed permutation, epoch after epoch. Val and test: every
-   document of the parts with weight once, the parts interleaved evenly.
+   Drawing. Train: each draw decides the section (pairs, texts, human speech, ...) by the mixture's
+   weights and takes the next document of that section's keyed permutation, epoch after epoch. Val
+   and test: every document of the sections with weight once, the sections interleaved evenly.
 
-   Packing. Pairs are never cut. One that does not fit into what is left of a sequence waits for the
-   beginning of the next; the gap is filled with texts, which are taken early and so are owed: later
-   draws of a text are skipped until the balance is even, and the mixture stays what it should be. A
-   text that reaches the end of a sequence goes on in the next one, after a pair that waits, with
-   its positions from 0 again; the last input before the cut still has its target, so that every
-   prediction of a document is made exactly once. Fewer than SHORTEST_CUT positions at the end, and
-   all gaps when there are no texts, are padding: spans of one position without a target. */
+   Packing. Only texts are cut. Another document that does not fit into what is left of a sequence
+   waits for the beginning of the next; the gap is filled with texts, which are taken early and so
+   are owed: later draws of a text are skipped until the balance is even, and the mixture stays what
+   it should be. A text that reaches the end of a sequence goes on in the next one, after a document
+   that waits, with its positions from 0 again; the last input before the cut still has its target,
+   so that every prediction of a document is made exactly once. Fewer than SHORTEST_CUT positions at
+   the end, and all gaps when there are no texts, are padding: spans of one position without a
+   target. */
 #include "base/random.h"
 #include "workloads/batch_make.h"
 #include "workloads/set.h"
@@ -20,20 +21,24 @@
 #include <string.h>
 
 enum { SHORTEST_CUT = 8, BAD = 255 };
-enum { PAIRS, TEXTS, PARTS };
-static const char *const order_name[PARTS] = { "order of pairs", "order of texts" };
+static const char *const order_name[MB_SECTIONS] = { "order of pairs", "order of texts",
+                                                     "order of human speech",
+                                                     "order of synthetic speech",
+                                                     "order of unseen voices" };
 
-typedef struct part {
+typedef struct section {
     int64_t first, count; /* documents */
-    int64_t tokens;
+    int64_t tokens, longest;
     double weight;
     int64_t drawn; /* documents so far, over all epochs */
-} part;
+} section;
 
 /* A document, or what is left of one. */
 typedef struct piece {
     int64_t first, n; /* tokens of the split; n == 0: no piece */
-    bool pair, image_first;
+    bool whole;       /* not to be cut: all but texts */
+    bool image_first;
+    int order; /* of the parts of a document with speech: 0 .. 5 */
 } piece;
 
 struct mb_stream {
@@ -42,12 +47,13 @@ struct mb_stream {
     bool endless; /* train */
     uint64_t seed;
     double image_first;
-    part part[PARTS];
+    section section[MB_SECTIONS];
     int64_t draws, owed;
-    piece waiting;     /* a pair that did not fit */
+    piece waiting;     /* a whole document that did not fit */
     piece carried;     /* the rest of a text */
     uint8_t *modality; /* of every id, BAD for ids without meaning */
-    int32_t *document; /* the piece being placed, and one token more */
+    int32_t *document; /* the piece being placed, and its next token, -1 at the end */
+    int32_t *arranged; /* the same while its parts are put in order */
     mb_batch batch;
     bool dry; /* skipping: move on, write nothing */
 };
@@ -56,94 +62,148 @@ struct mb_stream {
 
 static int64_t remaining(const mb_stream *s, int which)
 {
-    const part *p = &s->part[which];
+    const section *p = &s->section[which];
 
     if (p->weight <= 0)
         return 0;
     return s->endless ? INT64_MAX : p->count - p->drawn;
 }
 
-/* The next document of a part. */
+/* The next document of a section. */
 static mb_err take(mb_stream *s, int which, piece *out)
 {
-    part *p = &s->part[which];
+    section *p = &s->section[which];
     uint64_t count = (uint64_t)p->count, epoch = (uint64_t)p->drawn / count;
     uint64_t key = mb_key(s->seed, order_name[which], epoch, 0);
     uint64_t i = mb_permute(key, count, (uint64_t)p->drawn % count);
 
     p->drawn++;
-    out->pair = which == PAIRS;
+    out->whole = which != MB_TEXTS;
     out->image_first = mb_uniform(mb_key(s->seed, "image first", epoch, i), 0) < s->image_first;
+    out->order = (int)mb_below(mb_key(key, "order of parts", i, 0), 0, 6);
     return mb_set_find(s->split, p->first + (int64_t)i, &out->first, &out->n);
+}
+
+/* The section that the next document is from, or -1 when there is none. */
+static int draw_section(mb_stream *s)
+{
+    double weight[MB_SECTIONS], sum = 0, at;
+    int last = -1;
+
+    for (int i = 0; i < MB_SECTIONS; i++) {
+        weight[i] = s->endless ? s->section[i].weight : (double)remaining(s, i);
+        sum += weight[i];
+    }
+    if (sum <= 0)
+        return -1;
+    at = mb_uniform(mb_key(s->seed, "mixture", 0, 0), (uint64_t)s->draws++) * sum;
+    for (int i = 0; i < MB_SECTIONS; i++) {
+        if (weight[i] <= 0)
+            continue;
+        last = i; /* rounding may leave AT at the very end */
+        if (at < weight[i])
+            break;
+        at -= weight[i];
+    }
+    return last;
 }
 
 /* The next document by the mixture; out->n == 0 when there is none. */
 static mb_err draw(mb_stream *s, piece *out)
 {
-    uint64_t key = mb_key(s->seed, "mixture", 0, 0);
-    double pairs = s->part[PAIRS].weight, texts = s->part[TEXTS].weight;
-    bool pair, owed;
+    int which;
+    bool owed;
 
     *out = (piece){ 0 };
     do {
-        if (!s->endless) {
-            pairs = (double)remaining(s, PAIRS);
-            texts = (double)remaining(s, TEXTS);
-        }
-        if (pairs + texts <= 0)
+        which = draw_section(s);
+        if (which < 0)
             return MB_OK;
-        pair = mb_uniform(key, (uint64_t)s->draws++) * (pairs + texts) < pairs;
-        owed = !pair && s->owed > 0;
+        owed = which == MB_TEXTS && s->owed > 0;
         s->owed -= owed;
     } while (owed);
-    return take(s, pair ? PAIRS : TEXTS, out);
+    return take(s, which, out);
 }
 
-/* A text for a gap that no pair fits; out->n == 0 when there is none. */
+/* A text for a gap that nothing whole fits; out->n == 0 when there is none. */
 static mb_err draw_filler(mb_stream *s, int64_t gap, piece *out)
 {
     *out = (piece){ 0 };
-    if (gap < SHORTEST_CUT || remaining(s, TEXTS) == 0)
+    if (gap < SHORTEST_CUT || remaining(s, MB_TEXTS) == 0)
         return MB_OK;
     s->owed += s->endless;
-    return take(s, TEXTS, out);
+    return take(s, MB_TEXTS, out);
 }
 
 /* ---- packing --------------------------------------------------------------------------------- */
 
-static void reverse(int32_t *t, int64_t n)
-{
-    for (int64_t i = 0; i < n / 2; i++) {
-        int32_t swap = t[i];
+/* A text, an image with BOI and EOI, or speech with BOA and EOA, inside a document. */
+typedef struct segment {
+    int modality;
+    int64_t first, n;
+} segment;
 
-        t[i] = t[n - 1 - i];
-        t[n - 1 - i] = swap;
+enum { SEGMENTS = MB_MODALITIES };
+
+/* The segments between BOS and EOS; 0 when a modality comes twice, as in interleaved documents,
+   whose order is their own. */
+static int find_segments(const mb_ids *ids, const int32_t *t, int64_t n, segment out[SEGMENTS])
+{
+    int64_t i = t[0] == ids->bos, end = n - (t[n - 1] == ids->eos);
+    bool seen[MB_MODALITIES] = { false };
+    int count = 0;
+
+    for (; i < end; i += out[count - 1].n) {
+        int m = t[i] == ids->boi ? MB_IMAGE : t[i] == ids->boa ? MB_SPEECH : MB_TEXT;
+        int32_t last = m == MB_IMAGE ? ids->eoi : ids->eoa;
+        int64_t to = i + 1;
+
+        if (seen[m])
+            return 0;
+        seen[m] = true;
+        if (m == MB_TEXT) {
+            while (to < end && t[to] != ids->boi && t[to] != ids->boa)
+                to++;
+        } else {
+            while (to < end && t[to - 1] != last)
+                to++;
+        }
+        out[count++] = (segment){ m, i, to - i };
     }
+    return count;
 }
 
-/* Puts the image of a pair before or behind its caption. Documents with several images, with text
-   on both sides or without any stay as they are. */
-static void arrange(const mb_ids *ids, int32_t *t, int64_t n, bool image_first)
+/* Puts the segments of a document in the order that was drawn for it. */
+static void arrange(mb_stream *s, int64_t n, const piece *p)
 {
-    int64_t begin = t[0] == ids->bos, end = n - (t[n - 1] == ids->eos), boi = -1, eoi = -1, left;
+    static const int orders[6][SEGMENTS] = { { 0, 1, 2 }, { 0, 2, 1 }, { 1, 0, 2 },
+                                             { 1, 2, 0 }, { 2, 0, 1 }, { 2, 1, 0 } };
+    static const int orders_of_two[2][SEGMENTS] = { { 0, 1 }, { 1, 0 } };
+    segment list[SEGMENTS];
+    int count = find_segments(&s->d->ids, s->document, n, list);
+    const int *order = orders[p->order];
+    int64_t to, begin;
 
-    for (int64_t i = begin; i < end; i++) {
-        if (t[i] == ids->boi && boi >= 0)
-            return;
-        if (t[i] == ids->boi)
-            boi = i;
-        if (t[i] == ids->eoi)
-            eoi = i;
-    }
-    if (boi < 0 || eoi < boi || (boi > begin) == (eoi + 1 < end) || image_first == (boi == begin))
+    if (count < 2)
         return;
-    left = (boi == begin ? eoi + 1 : boi) - begin; /* rotate by this much */
-    reverse(t + begin, left);
-    reverse(t + begin + left, end - begin - left);
-    reverse(t + begin, end - begin);
+    begin = to = list[0].first;
+    if (count == 2) {
+        bool turn = p->order % 2;
+
+        if (list[0].modality != MB_SPEECH && list[1].modality != MB_SPEECH)
+            turn = p->image_first != (list[0].modality == MB_IMAGE);
+        order = orders_of_two[turn];
+    }
+    for (int i = 0; i < count; i++) {
+        const segment *from = &list[order[i]];
+
+        memcpy(s->arranged + to, s->document + from->first, (size_t)from->n * sizeof *s->arranged);
+        to += from->n;
+    }
+    memcpy(s->document + begin, s->arranged + begin, (size_t)(to - begin) * sizeof *s->arranged);
 }
 
-/* Loads the first N tokens of a piece, and the one that follows if there is one. */
+/* Loads the first N tokens of a piece, and what follows them. */
 static mb_err load(mb_stream *s, const piece *p, int64_t n)
 {
     int64_t with_next = n < p->n ? n + 1 : n;
@@ -156,8 +216,10 @@ static mb_err load(mb_stream *s, const piece *p, int64_t n)
                            s->split->token_path, (long long)(p->first + i) * s->d->width, id);
         s->document[i] = id;
     }
-    if (p->pair)
-        arrange(&s->d->ids, s->document, n, p->image_first);
+    if (n == p->n)
+        s->document[n] = -1;
+    if (p->whole)
+        arrange(s, n, p);
     return MB_OK;
 }
 
@@ -165,21 +227,23 @@ static mb_err load(mb_stream *s, const piece *p, int64_t n)
 static mb_err place(mb_stream *s, int64_t row, int64_t at, const piece *p, int64_t n)
 {
     mb_batch *b = &s->batch;
+    int64_t to = row * b->len + at;
+    int32_t next;
 
-    if (s->dry)
+    if (s->dry || !n)
         return MB_OK;
     MB_TRY(load(s, p, n));
+    next = s->document[n];
+    memcpy(b->token + to, s->document, (size_t)n * sizeof *b->token);
+    memcpy(b->target + to, s->document + 1, (size_t)n * sizeof *b->target);
+    for (int64_t i = 0; i < n; i++)
+        b->modality[to + i] = s->modality[s->document[i]];
+    memcpy(b->target_modality + to, b->modality + to + 1, (size_t)n - 1);
+    b->target_modality[to + n - 1] = next < 0 ? MB_TEXT : s->modality[next];
     for (int64_t i = 0; i < n; i++) {
-        int64_t to = row * b->len + at + i;
-        int32_t next = i + 1 < p->n ? s->document[i + 1] : -1;
-
-        b->token[to] = s->document[i];
-        b->target[to] = next;
-        b->modality[to] = s->modality[s->document[i]];
-        b->target_modality[to] = next < 0 ? MB_TEXT : s->modality[next];
-        b->position[to] = (int32_t)i;
-        b->lo[to] = (int32_t)at;
-        b->hi[to] = (int32_t)(at + i);
+        b->position[to + i] = (int32_t)i;
+        b->lo[to + i] = (int32_t)at;
+        b->hi[to + i] = (int32_t)(at + i);
     }
     return MB_OK;
 }
@@ -227,7 +291,7 @@ static mb_err pack_row(mb_stream *s, int64_t row)
         MB_TRY(choose(s, at, &p));
         if (!p.n)
             break;
-        if (p.pair && p.n > gap) {
+        if (p.whole && p.n > gap) {
             s->waiting = p;
             continue;
         }
@@ -247,7 +311,11 @@ static mb_err pack_row(mb_stream *s, int64_t row)
 
 static mb_err pack_batch(mb_stream *s)
 {
-    if (!s->waiting.n && !s->carried.n && !remaining(s, PAIRS) && !remaining(s, TEXTS))
+    bool more = s->waiting.n || s->carried.n;
+
+    for (int i = 0; i < MB_SECTIONS; i++)
+        more |= remaining(s, i) > 0;
+    if (!more)
         return mb_fail(MB_EMISSING, "%s: the split ends here", s->split->token_path);
     for (int64_t row = 0; row < s->batch.batch; row++)
         MB_TRY(pack_row(s, row));
@@ -270,29 +338,58 @@ static mb_err check_mixture(const mb_mixture *m)
         return mb_fail(MB_EINVAL, "image_first %g is not within 0 .. 1", m->image_first);
     if (m->boundary < 0 || m->boundary >= MB_MODALITIES)
         return mb_fail(MB_EINVAL, "boundary %d is not a modality", m->boundary);
+    if (!(m->speech_share >= 0 && m->speech_share <= 1))
+        return mb_fail(MB_EINVAL, "speech_share %g is not within 0 .. 1", m->speech_share);
     return MB_OK;
 }
 
-static mb_err set_parts(mb_stream *s, const mb_mixture *m)
+/* Where the sections lie, and how many tokens they and their longest documents have. */
+static mb_err find_sections(mb_stream *s)
 {
     const mb_set_split *v = s->split;
-    bool natural = m->pair_weight < 0;
-    int64_t pair_tokens = v->tokens, n = 0;
+    int64_t i = 0, first, n;
 
-    if (v->texts)
-        MB_TRY(mb_set_find(v, v->pairs, &pair_tokens, &n));
-    s->part[PAIRS] = (part){ .count = v->pairs, .tokens = pair_tokens };
-    s->part[TEXTS] =
-        (part){ .first = v->pairs, .count = v->texts, .tokens = v->tokens - pair_tokens };
-    s->part[PAIRS].weight = natural ? (double)v->pairs : m->pair_weight;
-    s->part[TEXTS].weight = natural ? (double)v->texts : m->text_weight;
-    for (int i = 0; i < PARTS; i++) {
-        if (s->part[i].count == 0) /* a split need not have both */
-            s->part[i].weight = 0;
+    for (int p = 0; p < MB_SECTIONS; p++) {
+        s->section[p] = (section){ .first = i, .count = v->section[p] };
+        for (; i < s->section[p].first + v->section[p]; i++) {
+            MB_TRY(mb_set_find(v, i, &first, &n));
+            s->section[p].tokens += n;
+            if (n > s->section[p].longest)
+                s->section[p].longest = n;
+        }
     }
-    if (s->part[PAIRS].weight + s->part[TEXTS].weight <= 0)
+    return MB_OK;
+}
+
+static mb_err set_weights(mb_stream *s, const mb_mixture *m)
+{
+    bool natural = m->pair_weight < 0;
+    double others = 0, spoken = 0, sum = 0, speech;
+
+    for (int i = 0; i < MB_SECTIONS; i++)
+        s->section[i].weight = (double)s->section[i].count;
+    for (int i = 0; i < MB_HUMAN; i++) {
+        if (!natural && s->section[i].count > 0) /* a split need not have both */
+            s->section[i].weight = i == MB_PAIRS ? m->pair_weight : m->text_weight;
+        others += s->section[i].weight;
+    }
+    for (int i = MB_HUMAN; i < MB_SECTIONS; i++)
+        spoken += s->section[i].weight;
+    /* alone, spoken documents need no share but one above 0 */
+    speech = others > 0 && m->speech_share < 1 ? others * m->speech_share / (1 - m->speech_share)
+                                               : m->speech_share;
+    for (int i = 0; i < MB_SECTIONS; i++) {
+        if (i >= MB_HUMAN && spoken > 0)
+            s->section[i].weight *= speech / spoken;
+        else if (i < MB_HUMAN && m->speech_share == 1)
+            s->section[i].weight = 0;
+        if (m->sections && !(m->sections >> i & 1))
+            s->section[i].weight = 0;
+        sum += s->section[i].weight;
+    }
+    if (sum <= 0)
         return mb_fail(MB_EMISSING, "%s: no documents of the kind that the mixture asks for",
-                       v->token_path);
+                       s->split->token_path);
     return MB_OK;
 }
 
@@ -301,11 +398,13 @@ static mb_err check_shape(const mb_stream *s, int64_t batch, int64_t len)
     if (batch < 1 || len < SHORTEST_CUT || batch > INT32_MAX / len)
         return mb_fail(MB_EINVAL, "batch %lld, length %lld: expected at least 1 and %d",
                        (long long)batch, (long long)len, SHORTEST_CUT);
-    if (s->part[PAIRS].weight > 0 && s->split->longest_pair > len)
-        return mb_fail(MB_EINVAL,
-                       "length %lld: the longest document with an image has %lld tokens and is "
-                       "never cut; the length must be at least that",
-                       (long long)len, (long long)s->split->longest_pair);
+    for (int i = 0; i < MB_SECTIONS; i++) {
+        if (i != MB_TEXTS && s->section[i].weight > 0 && s->section[i].longest > len)
+            return mb_fail(MB_EINVAL,
+                           "length %lld: the longest document with an image or speech has %lld "
+                           "tokens and is never cut; the length must be at least that",
+                           (long long)len, (long long)s->section[i].longest);
+    }
     return MB_OK;
 }
 
@@ -336,7 +435,9 @@ mb_err mb_stream_open(const mb_data *d, enum mb_split split, const mb_mixture *m
     s->endless = split == MB_TRAIN;
     s->seed = s->endless ? seed : 0;
     s->image_first = mixture->image_first;
-    err = set_parts(s, mixture);
+    err = find_sections(s);
+    if (!err)
+        err = set_weights(s, mixture);
     if (!err)
         err = check_shape(s, batch, len);
     if (err) {
@@ -345,6 +446,7 @@ mb_err mb_stream_open(const mb_data *d, enum mb_split split, const mb_mixture *m
     }
     set_modalities(s, mixture->boundary);
     s->document = mb_alloc((size_t)(len + 1) * sizeof *s->document);
+    s->arranged = mb_alloc((size_t)(len + 1) * sizeof *s->arranged);
     mb_batch_make(batch, len, &s->batch);
     *out = s;
     return MB_OK;
@@ -356,6 +458,7 @@ void mb_stream_close(mb_stream *s)
         return;
     free(s->modality);
     free(s->document);
+    free(s->arranged);
     mb_batch_free(&s->batch);
     free(s);
 }
@@ -380,9 +483,11 @@ mb_err mb_stream_skip(mb_stream *s, int64_t n)
 
 double mb_stream_epochs(const mb_stream *s)
 {
-    const part *pairs = &s->part[PAIRS], *texts = &s->part[TEXTS], *larger = pairs;
+    const section *largest = NULL;
 
-    if (pairs->weight <= 0 || (texts->weight > 0 && texts->tokens > pairs->tokens))
-        larger = texts;
-    return (double)larger->drawn / (double)larger->count;
+    for (int i = 0; i < MB_SECTIONS; i++) {
+        if (s->section[i].weight > 0 && (!largest || s->section[i].tokens > largest->tokens))
+            largest = &s->section[i];
+    }
+    return (double)largest->drawn / (double)largest->count;
 }

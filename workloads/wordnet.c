@@ -4,6 +4,7 @@
    with two spaces. */
 #include "workloads/wordnet.h"
 #include "base/file.h"
+#include "workloads/split.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -14,14 +15,10 @@ enum { VAL_ONE_IN = 50 };
 
 static bool is_val(char letter, const char *offset)
 {
-    char key[10], hash[MB_HASH_SIZE];
-    unsigned rest = 0;
+    char key[10];
 
     snprintf(key, sizeof key, "%c%.8s", letter, offset);
-    mb_hash(key, strlen(key), hash);
-    for (const char *c = hash; *c; c++)
-        rest = (rest * 16 + (unsigned)(*c <= '9' ? *c - '0' : *c - 'a' + 10)) % VAL_ONE_IN;
-    return rest == 0;
+    return mb_split_is_val(key, strlen(key), VAL_ONE_IN);
 }
 
 /* The first word of a line (its fifth field), without the "(a)" that marks an adjective's place. */

@@ -74,26 +74,15 @@ mb_err mb_arena_reserve(mb_arena *a, size_t bytes)
     return MB_OK;
 }
 
-void mb_arena_reset(mb_arena *a)
+mb_arena_mark mb_arena_at(const mb_arena *a)
 {
-    size_t size = 0;
-
-    a->used = 0;
-    if (!a->blocks)
-        return;
-    if (a->blocks->next) { /* join them, so that the next pass finds one block of the whole size */
-        for (const struct mb_block *b = a->blocks; b; b = b->next)
-            size += b->size;
-        mb_arena_free(a);
-        add_block(a, size);
-    }
-    if (a->blocks)
-        a->blocks->used = 0;
+    return (mb_arena_mark){ a->blocks, a->blocks ? a->blocks->used : 0, a->used };
 }
 
-void mb_arena_free(mb_arena *a)
+/* Frees the blocks that are newer than KEPT. */
+static void free_blocks(mb_arena *a, const struct mb_block *kept)
 {
-    while (a->blocks) {
+    while (a->blocks != kept) {
         struct mb_block *next = a->blocks->next;
 
         if (a->of)
@@ -103,4 +92,30 @@ void mb_arena_free(mb_arena *a)
         free(a->blocks);
         a->blocks = next;
     }
+}
+
+void mb_arena_release(mb_arena *a, mb_arena_mark mark)
+{
+    free_blocks(a, mark.block);
+    if (mark.block)
+        mark.block->used = mark.block_used;
+    a->used = mark.used;
+}
+
+void mb_arena_reset(mb_arena *a)
+{
+    a->used = 0;
+    if (!a->blocks)
+        return;
+    if (a->blocks->next || a->blocks->size < a->peak) { /* the next pass finds one block for all */
+        mb_arena_free(a);
+        add_block(a, round_up(a->peak));
+    }
+    if (a->blocks)
+        a->blocks->used = 0;
+}
+
+void mb_arena_free(mb_arena *a)
+{
+    free_blocks(a, NULL);
 }

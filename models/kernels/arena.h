@@ -1,7 +1,9 @@
-/* Scratch of a ctx: bump allocation, all freed at once by a reset. For op.c and ctx.c only.
+/* Scratch of a ctx: bump allocation, all freed at once by a reset, or back to a mark. For the front
+   (op.c, ctx.c, recompute.c) only.
 
-   The first pass may grow it block by block; a reset joins the blocks, so later passes of the same
-   size allocate nothing. Blocks are memory of the backend, or of the host where a->of is NULL. */
+   The first pass may grow it block by block; a reset leaves one block of the most that was in use,
+   so later passes of the same size allocate nothing. Blocks are memory of the backend, or of the
+   host where a->of is NULL. */
 #ifndef MB_KERNELS_ARENA_H
 #define MB_KERNELS_ARENA_H
 
@@ -11,6 +13,15 @@
 void *mb_arena_take(mb_arena *a, size_t bytes);
 mb_err mb_arena_reserve(mb_arena *a, size_t bytes);
 void mb_arena_reset(mb_arena *a);
+
+typedef struct mb_arena_mark { /* how much was taken at some moment */
+    struct mb_block *block;
+    size_t block_used, used;
+} mb_arena_mark;
+
+mb_arena_mark mb_arena_at(const mb_arena *a);
+/* Gives back everything taken since. */
+void mb_arena_release(mb_arena *a, mb_arena_mark mark);
 void mb_arena_free(mb_arena *a);
 
 #endif

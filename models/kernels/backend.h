@@ -16,12 +16,14 @@
 
 typedef struct mb_backend {
     const char *name;
-    bool computes; /* false: kernels touch no memory, and neither may op.c */
-    bool bf16;     /* knows MB_BF16 */
-    bool device;   /* has memory of its own, in which activations are stored in the precision, and
-                      learned routes have room for their capacity */
+    bool computes;         /* false: kernels touch no memory, and neither may op.c */
+    bool bf16;             /* knows MB_BF16 */
+    int copies, head_rows; /* mb_keeping */
+    bool device; /* has memory of its own, in which activations are stored in the precision, and
+                    learned routes have room for their capacity */
     mb_err (*open)(mb_precision precision, int threads, mb_ctx **out);
     void (*close)(mb_ctx *);
+    void (*weights_changed)(mb_ctx *); /* forget what was derived from parameters */
 
     /* Memory for kernels, as in op.h: alloc does not clear and fails with NULL and a message. */
     void *(*alloc)(mb_ctx *, size_t bytes);
@@ -118,14 +120,18 @@ struct mb_ctx { /* first member of each backend's own struct */
     uint64_t executed; /* FLOPs in the products of the call under way: op.c sets what was asked for,
                           a kernel that issues more (whole tiles across a mask) sets that */
     mb_arena data, host;
+    size_t own; /* most bytes that the backend kept for itself: workspace, copies of weights */
     mb_ledger *ledger;
     struct mb_node *nodes;
     size_t n_nodes, max_nodes;
+    struct mb_lent *lent; /* memory of gradients */
+    size_t n_lent, max_lent;
     struct mb_late *late; /* costs that the next sync will know */
     size_t n_late, max_late;
     mb_part part;
     int layer;
     bool record, trace, count;
+    bool again; /* the calls under way were made before: recompute.c */
     mb_err err;
 };
 

@@ -75,6 +75,7 @@ void mb_ctx_close(mb_ctx *c)
     mb_ledger_free(c->ledger);
     free(c->nodes);
     free(c->late);
+    free(c->lent);
     c->be->close(c);
 }
 
@@ -93,6 +94,11 @@ int mb_ctx_threads(const mb_ctx *c)
     return c->threads;
 }
 
+void mb_ctx_weights_changed(mb_ctx *c)
+{
+    c->be->weights_changed(c);
+}
+
 mb_err mb_ctx_reserve(mb_ctx *c, size_t bytes)
 {
     assert(c->data.used == 0);
@@ -104,12 +110,22 @@ size_t mb_ctx_peak(const mb_ctx *c)
     return c->data.peak;
 }
 
+size_t mb_ctx_held(const mb_ctx *c)
+{
+    return c->data.peak + c->host.peak + c->own;
+}
+
+mb_keeping mb_ctx_keeping(const mb_ctx *c)
+{
+    return (mb_keeping){ (int)mb_size(c->stored), c->be->copies, c->be->head_rows, c->padded };
+}
+
 void mb_ctx_reset(mb_ctx *c)
 {
     c->be->reset(c); /* while what it may still read is there */
     mb_arena_reset(&c->data);
     mb_arena_reset(&c->host);
-    c->n_nodes = c->n_late = 0;
+    c->n_nodes = c->n_late = c->n_lent = 0;
 }
 
 mb_err mb_ctx_sync(mb_ctx *c)
@@ -244,31 +260,117 @@ void mb_tape_push(mb_ctx *c, mb_node node)
     c->nodes[c->n_nodes++] = node;
 }
 
+/* ---- memory of gradients --------------------------------------------------------------------
+
+   That of an activation is needed from the last of its uses to the call that made it, and then
+   serves another: a backward pass so needs little memory, which stays in cache. Learned routes keep
+   other numbers of rows in every layer and step, so a little more is taken than is asked for, and
+   what is large enough serves. */
+
+typedef struct mb_lent {
+    void *memory;
+    size_t bytes, at; /* at: what was in use of the arena before */
+    bool used;
+} mb_lent;
+
+/* BYTES, to the next eighth of its power of two. */
+static size_t roomy(size_t bytes)
+{
+    size_t step = 8;
+
+    while (16 * step <= bytes)
+        step *= 2;
+    return (bytes + step - 1) / step * step;
+}
+
+/* The smallest that is free and holds BYTES without wasting as much; NULL when there is none. */
+static mb_lent *find_free(mb_ctx *c, size_t bytes)
+{
+    mb_lent *best = NULL;
+
+    for (size_t i = c->n_lent; i > 0; i--) { /* the last one given back is likeliest in cache */
+        mb_lent *l = &c->lent[i - 1];
+
+        if (!l->used && l->bytes >= bytes && l->bytes / 2 < bytes &&
+            (!best || l->bytes < best->bytes))
+            best = l;
+    }
+    return best;
+}
+
+static void *lend(mb_ctx *c, size_t bytes)
+{
+    mb_lent *l = find_free(c, bytes);
+
+    if (l) {
+        l->used = true;
+        return l->memory;
+    }
+    bytes = roomy(bytes);
+    if (c->n_lent == c->max_lent) {
+        c->max_lent = c->max_lent ? 2 * c->max_lent : 64;
+        c->lent = realloc(c->lent, c->max_lent * sizeof *c->lent);
+        if (!c->lent)
+            abort();
+    }
+    l = &c->lent[c->n_lent++];
+    *l = (mb_lent){ .bytes = bytes, .at = c->data.used, .used = true };
+    l->memory = mb_arena_take(&c->data, bytes);
+    return l->memory;
+}
+
+/* The call that made Y has been reversed: nobody asks for its gradient any more. */
+static void take_back(mb_ctx *c, mb_tensor *y)
+{
+    for (size_t i = 0; i < c->n_lent; i++)
+        if (c->lent[i].memory == y->grad)
+            c->lent[i].used = false;
+    y->grad = NULL;
+}
+
+void mb_tape_release(mb_ctx *c, mb_arena_mark mark)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < c->n_lent; i++)
+        if (c->lent[i].at < mark.used)
+            c->lent[n++] = c->lent[i];
+    c->n_lent = n;
+    mb_arena_release(&c->data, mark);
+}
+
 mb_real *mb_tape_grad(mb_ctx *c, mb_tensor *t, bool *add)
 {
     *add = t->parameter || t->grad_live;
     if (!t->wants)
         return NULL;
     if (!t->grad)
-        t->grad = mb_arena_take(&c->data, mb_bytes(t));
+        t->grad = lend(c, mb_bytes(t));
     t->grad_live = true;
     return t->grad;
 }
 
-void mb_backward(mb_ctx *c)
+void mb_tape_reverse(mb_ctx *c, size_t floor)
 {
     mb_part part = c->part;
     int layer = c->layer;
 
-    while (c->n_nodes > 0) {
-        mb_node *n = &c->nodes[--c->n_nodes];
+    while (c->n_nodes > floor) {
+        mb_node n = c->nodes[--c->n_nodes]; /* its place is free for calls that are made again */
 
-        if (!n->y->grad)
+        if (!n.y->grad)
             continue; /* nothing that the loss depends on */
-        mb_ctx_at(c, n->part, n->layer);
-        n->back(c, n);
+        mb_ctx_at(c, n.part, n.layer);
+        n.back(c, &n);
+        if (n.y->grad)
+            take_back(c, n.y);
     }
     mb_ctx_at(c, part, layer);
+}
+
+void mb_backward(mb_ctx *c)
+{
+    mb_tape_reverse(c, 0);
 }
 
 uint64_t mb_tape_clock(mb_ctx *c)
@@ -285,6 +387,10 @@ uint64_t mb_tape_clock(mb_ctx *c)
 void mb_tape_enter(mb_ctx *c, const char *op, mb_pass_kind pass, int group, mb_cost cost,
                    uint64_t wall_ns)
 {
+    if (c->again) { /* work of the backward that the architecture did not ask for */
+        pass = MB_BWD;
+        cost.model = cost.useful = 0;
+    }
     if (c->count)
         mb_ledger_add(c->ledger, op, c->part, c->layer, pass, group, cost, wall_ns);
 }
@@ -295,6 +401,7 @@ typedef struct mb_late {
     mb_product_cost cost;
     mb_part part;
     int layer;
+    bool again;
 } mb_late;
 
 /* An entry for each weight slice, or one for all; wall time goes to the groups by their rows. */
@@ -329,7 +436,7 @@ void mb_tape_enter_product(mb_ctx *c, mb_product_cost p)
         if (!c->late)
             abort();
     }
-    c->late[c->n_late++] = (mb_late){ .cost = p, .part = c->part, .layer = c->layer };
+    c->late[c->n_late++] = (mb_late){ p, c->part, c->layer, c->again };
 }
 
 void mb_tape_settle(mb_ctx *c)
@@ -338,9 +445,11 @@ void mb_tape_settle(mb_ctx *c)
     int layer = c->layer;
 
     for (size_t i = 0; i < c->n_late; i++) {
+        c->again = c->late[i].again;
         mb_ctx_at(c, c->late[i].part, c->late[i].layer);
         enter_product(c, &c->late[i].cost);
     }
+    c->again = false;
     c->n_late = 0;
     mb_ctx_at(c, part, layer);
 }

@@ -5,16 +5,22 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
-enum { LINE = 64 }; /* bytes of a cache line */
+enum { LINE = 64, LARGE = 2 << 20 }; /* bytes of a cache line, and of a large page */
 
 void *mb_host_alloc(mb_ctx *c, size_t bytes)
 {
-    void *p = mb_memory_holds((double)bytes) ? aligned_alloc(LINE, (bytes + LINE - 1) / LINE * LINE)
-                                             : NULL;
+    void *p;
 
-    if (!p)
+    if (!mb_memory_holds((double)bytes) ||
+        posix_memalign(&p, bytes < LARGE ? LINE : LARGE, bytes ? bytes : 1)) {
         mb_fail(MB_ENOMEM, "no memory for %.1f GiB", (double)bytes / (1 << 30));
+        return NULL;
+    }
+    if (bytes >= LARGE)
+        madvise(p, bytes, MADV_HUGEPAGE); /* only slower without: rows that lie apart then miss the
+                                             table of pages, and a virtual machine walks two */
     return p;
 }
 

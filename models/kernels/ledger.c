@@ -11,10 +11,12 @@ const char *const mb_pass_name[MB_PASSES] = { "fwd", "bwd", "opt" };
 const char *const mb_part_name[MB_PARTS] = { "embed",  "attention", "feed_forward",
                                              "router", "head",      "optimizer" };
 
-/* Entries in order of appearance, found through an open hash table of their indices. */
+/* Entries in order of appearance. A step repeats the one before it, so the entry that follows the
+   last one is nearly always the next; others are found through an open hash table of indices. */
 struct mb_ledger {
     mb_entry *entries;
     size_t n, room;
+    size_t next;     /* a guess, at most n */
     uint32_t *slots; /* index + 1; 0 is free */
     size_t n_slots;  /* a power of two, at least twice the entries */
 };
@@ -22,7 +24,7 @@ struct mb_ledger {
 static bool same(const mb_entry *a, const mb_entry *b)
 {
     return a->layer == b->layer && a->pass == b->pass && a->part == b->part &&
-           a->group == b->group && !strcmp(a->op, b->op);
+           a->group == b->group && (a->op == b->op || !strcmp(a->op, b->op));
 }
 
 static size_t hash(const mb_entry *e)
@@ -80,26 +82,34 @@ void mb_ledger_free(mb_ledger *l)
 
 void mb_ledger_clear(mb_ledger *l)
 {
-    l->n = 0;
+    l->n = l->next = 0;
     memset(l->slots, 0, l->n_slots * sizeof *l->slots);
+}
+
+static mb_entry *find(mb_ledger *l, const mb_entry *key)
+{
+    uint32_t *slot = slot_of(l, key);
+
+    if (!*slot) {
+        if (l->n == l->room) {
+            grow(l);
+            slot = slot_of(l, key);
+        }
+        l->entries[l->n] = *key;
+        *slot = (uint32_t)++l->n;
+    }
+    return &l->entries[*slot - 1];
 }
 
 void mb_ledger_add(mb_ledger *l, const char *op, mb_part part, int layer, mb_pass_kind pass,
                    int group, mb_cost cost, uint64_t wall_ns)
 {
     mb_entry key = { .op = op, .part = part, .layer = layer, .pass = pass, .group = group };
-    uint32_t *slot = slot_of(l, &key);
-    mb_entry *e;
+    mb_entry *e = l->entries + (l->next < l->n ? l->next : 0);
 
-    if (!*slot) {
-        if (l->n == l->room) {
-            grow(l);
-            slot = slot_of(l, &key);
-        }
-        l->entries[l->n] = key;
-        *slot = (uint32_t)++l->n;
-    }
-    e = &l->entries[*slot - 1];
+    if (!l->n || !same(e, &key))
+        e = find(l, &key);
+    l->next = (size_t)(e - l->entries) + 1;
     e->calls++;
     e->wall_ns += wall_ns;
     e->cost.model += cost.model;

@@ -216,11 +216,6 @@ static void combine_back(mb_ctx *c, const mb_node *n)
     float *dgate = NULL, *dw = NULL, *drows;
     bool add;
 
-    if (n->w2 && n->w2->wants) {
-        assert(!n->w2->parameter && !n->w2->grad_live);
-        n->w2->grad = n->y->grad;
-        n->w2->grad_live = true;
-    }
     if (r->gate)
         dgate = mb_tape_grad(c, r->gate, &add);
     if (n->w)
@@ -230,6 +225,12 @@ static void combine_back(mb_ctx *c, const mb_node *n)
     c->be->combine_bwd(c, drows, dgate, dw, n->y->grad, mb_f32(n->x),
                        n->saved ? mb_f32(n->saved) : NULL, n->w ? mb_f32(n->w) : NULL, n->slice, r,
                        d, add);
+    if (n->w2 && n->w2->wants) {
+        assert(!n->w2->parameter && !n->w2->grad_live);
+        n->w2->grad = n->y->grad;
+        n->w2->grad_live = true;
+        n->y->grad = NULL;
+    }
     enter(c, "combine", MB_BWD, vector_cost(n->w ? NORM_BWD_FLOPS + 2 : 2, s * d, 3 * s * d),
           since);
 }

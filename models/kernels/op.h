@@ -40,14 +40,27 @@ int mb_ctx_threads(const mb_ctx *c);
 const char *const *mb_backends(void);
 extern const char *const mb_precision_name[]; /* "fp32", "bf16", NULL */
 mb_err mb_precision_find(const char *name, mb_precision *out);
-/* The library behind the matrix products of "cpu", and the instruction set it uses on this machine:
-   "oneDNN 2.6.3, avx2". */
-void mb_blas_about(char *text, size_t size);
+/* What makes the matrix products of "cpu", and with which instructions: "own tiles of 6 x 16,
+ * avx2". */
+void mb_products_about(char *text, size_t size);
+
+/* To be called when the values of parameters (tensors marked so) have changed, by the optimiser
+   too, or their memory goes to others: a backend may keep copies of them in layouts of its own. */
+void mb_ctx_weights_changed(mb_ctx *c);
 
 /* Makes sure that BYTES of scratch are there, so that nothing allocates later. */
 mb_err mb_ctx_reserve(mb_ctx *c, size_t bytes);
 size_t mb_ctx_peak(const mb_ctx *c); /* most scratch bytes in use at once since opening */
-void mb_ctx_reset(mb_ctx *c);        /* ends a pass: forgets results and recorded calls */
+/* Most bytes that it held at once: scratch, indices, and what the backend keeps for itself. */
+size_t mb_ctx_held(const mb_ctx *c);
+typedef struct mb_keeping { /* what makes a backend need more or less memory than another */
+    int activation;         /* bytes of an element of an activation */
+    int copies;             /* bytes that products keep beside each element of a matrix */
+    int head_rows;          /* rows of logits that each thread holds at once */
+    bool padded;            /* learned routes have room for their capacity */
+} mb_keeping;
+mb_keeping mb_ctx_keeping(const mb_ctx *c);
+void mb_ctx_reset(mb_ctx *c); /* ends a pass: forgets results and recorded calls */
 /* Waits until everything asked for is done and fetched; the first error of a device since the last
    call. */
 mb_err mb_ctx_sync(mb_ctx *c);
@@ -76,6 +89,14 @@ uint64_t mb_ctx_counted(mb_ctx *c);
 mb_tensor *mb_wrap(mb_ctx *c, const char *name, int64_t rows, int64_t cols, mb_real *data);
 /* Host memory for indices, until mb_ctx_reset(). */
 void *mb_ctx_host(mb_ctx *c, size_t bytes);
+
+/* y = f(x), as f's own calls would compute it, by which only x and y are kept: what lies between is
+   made again by the backward, in the same bits. f is a residual function: its last use of x is
+   mb_combine, and y has the shape of x. ARG is borrowed until mb_backward() has ended; f must do
+   nothing else that counts when it is done twice. The ledger takes the second time as FLOPs
+   executed by the backward, neither model nor useful. */
+typedef mb_tensor *mb_residual(void *arg, mb_tensor *x);
+mb_tensor *mb_recompute(mb_ctx *c, mb_residual *f, void *arg, mb_tensor *x);
 
 /* Runs the recorded calls in reverse. y->grad must be set (all heads but mb_classify, which sets
    its own). Gradients of parameters add to what is there; all others start from nothing. */

@@ -1,9 +1,9 @@
-/* The tape: the calls of a pass, recorded so that they can be run in reverse. For op.c, choose.c
-   and ctx.c only. */
+/* The tape: the calls of a pass, recorded so that they can be run in reverse. For the
+   front alone: op.c, choose.c, recompute.c, ctx.c. */
 #ifndef MB_KERNELS_TAPE_H
 #define MB_KERNELS_TAPE_H
 
-#include "models/kernels/backend.h"
+#include "models/kernels/arena.h"
 
 /* One recorded call: what its backward needs. Fields that an operation does not use stay 0. */
 typedef struct mb_node {
@@ -16,6 +16,7 @@ typedef struct mb_node {
     const mb_span *span;
     const uint8_t *slice;
     const int32_t *index; /* tokens or positions */
+    const void *more;     /* the operation's own */
     int heads;
     float eps, base;
     uint64_t key;
@@ -29,8 +30,15 @@ void mb_tape_push(mb_ctx *c, mb_node node);
 mb_tensor *mb_tape_tensor(mb_ctx *c, const char *name, int64_t rows, int64_t cols, bool wants);
 mb_tensor *mb_tape_floats(mb_ctx *c, const char *name, int64_t rows, int64_t cols, bool wants);
 
-/* Where t's gradient goes, or NULL when none is wanted. *add: it holds one already. */
+/* Where t's gradient goes, or NULL when none is wanted. *add: it holds one already. It is there
+   until the call that made t has been reversed; a call that passes it on sets it to NULL. */
 mb_real *mb_tape_grad(mb_ctx *c, mb_tensor *t, bool *add);
+
+/* mb_arena_release() of the scratch, and of gradients in it. */
+void mb_tape_release(mb_ctx *c, mb_arena_mark mark);
+
+/* Runs the recorded calls after the first FLOOR in reverse, and forgets them. */
+void mb_tape_reverse(mb_ctx *c, size_t floor);
 
 /* Enters a cost for the place the ctx is at. SINCE: mb_tape_clock() before the call. */
 void mb_tape_enter(mb_ctx *c, const char *op, mb_pass_kind pass, int group, mb_cost cost,

@@ -18,6 +18,7 @@ enum {
 };
 
 typedef struct attention { /* arguments of a call; dx, dy: backward only */
+    const mb_ctx *ctx;
     const mb_span *span;
     const float *x, *dy;
     float *y, *lse, *dx; /* y and lse: results of the forward, borrowed by the backward */
@@ -29,7 +30,7 @@ typedef struct attention { /* arguments of a call; dx, dy: backward only */
 
 typedef struct workspace { /* of a thread, for one sequence and head; len: L in whole groups and
                               strips, so that tiles may reach beyond L */
-    float *q, *dy;         /* (len, e): rows; q times the scale */
+    float *q, *dy;         /* (len, e): rows */
     float *k_across, *v_across; /* panels of TILE_COLS keys (e, TILE_COLS) */
     float *k_down, *v_down;     /* panels of TILE_COLS columns (len, TILE_COLS) */
     float *q_down, *dy_down;
@@ -106,41 +107,34 @@ static int64_t row_of(const workspace *w, int64_t p)
 
 /* ---- packing -------------------------------------------------------------------------------- */
 
-/* to (L, e) = SCALE times the columns from COLUMN on of the sequence's rows of FROM (T, WIDTH). */
-static void pack_rows(float *to, const float *from, int64_t width, int64_t column, float scale,
+/* to (L, e) = the columns from COLUMN on of the sequence's rows of FROM (T, WIDTH). */
+static void pack_rows(float *to, const float *from, int64_t width, int64_t column,
                       const workspace *w, const attention *a)
 {
-    int64_t e = a->e;
+    int64_t e = a->e, len = a->span->len;
 
-    for (int64_t p = 0; p < a->span->len; p++) {
+    for (int64_t p = 0; p < len; p++) {
         const float *row = from + row_of(w, p) * width + column;
 
 #pragma omp simd
         for (int64_t j = 0; j < e; j++)
-            to[p * e + j] = row[j] * scale;
+            to[p * e + j] = row[j];
     }
+    as_operands(a->ctx, to, len * e);
 }
 
 /* The same as panels of columns, one after another; 0 beyond e. */
-static void pack_down(float *to, const float *from, int64_t width, int64_t column, float scale,
+static void pack_down(float *to, const float *from, int64_t width, int64_t column,
                       const workspace *w, const attention *a)
 {
-    for (int64_t p = 0; p < a->span->len; p++) {
-        const float *row = from + row_of(w, p) * width + column;
+    int64_t len = a->span->len;
 
-        for (int64_t j = 0; j < a->wide; j += TILE_COLS) {
-            float *part = to + j * w->len + p * TILE_COLS;
-
-            if (a->e - j >= TILE_COLS) {
-#pragma omp simd
-                for (int64_t i = 0; i < TILE_COLS; i++)
-                    part[i] = row[j + i] * scale;
-            } else {
-                for (int64_t i = 0; i < TILE_COLS; i++)
-                    part[i] = j + i < a->e ? row[j + i] * scale : 0;
-            }
-        }
-    }
+    for (int64_t p = 0; p < len; p++)
+        for (int64_t j = 0; j < a->wide; j += TILE_COLS)
+            pack_panel(to + j * w->len + p * TILE_COLS, from + row_of(w, p) * width + column + j, 1,
+                       width, a->e - j);
+    for (int64_t j = 0; j < a->wide; j += TILE_COLS)
+        as_operands(a->ctx, to + j * w->len, len * TILE_COLS);
 }
 
 /* The same, turned: panels of keys; 0 beyond L. */
@@ -149,12 +143,13 @@ static void pack_across(float *to, const float *from, int64_t width, int64_t col
 {
     int64_t len = a->span->len;
 
-    for (int64_t p = 0; p < whole(len, TILE_COLS); p++) {
-        float *part = to + p / TILE_COLS * TILE_COLS * a->e + p % TILE_COLS;
-        const float *row = p < len ? from + row_of(w, p) * width + column : NULL;
+    for (int64_t p = 0; p < len; p += TILE_COLS) {
+        const float *row[TILE_COLS];
 
-        for (int64_t j = 0; j < a->e; j++)
-            part[j * TILE_COLS] = row ? row[j] : 0;
+        for (int64_t i = 0; i < TILE_COLS; i++)
+            row[i] = p + i < len ? from + row_of(w, p + i) * width + column : NULL;
+        pack_turned(to + p * a->e, row, len - p, a->e);
+        as_operands(a->ctx, to + p * a->e, TILE_COLS * a->e);
     }
 }
 
@@ -216,8 +211,8 @@ static void meet(float *p, const float *rows, const float *across, const workspa
     window seen = columns_of(s);
 
     for (int64_t j = seen.begin; j < seen.end; j += TILE_COLS)
-        tile(p + j, w->width, rows + s->begin * a->e, a->e, 1, across + (s->origin + j) * a->e,
-             a->e, false);
+        tile_rows(p + j, w->width, rows + s->begin * a->e, a->e, across + (s->origin + j) * a->e,
+                  a->e, false);
 }
 
 /* to (strip, e) = p (strip, keys) times the keys' rows of panels of columns */
@@ -225,8 +220,8 @@ static void gather_keys(float *to, const float *p, const float *down, const work
                         const attention *a, const block *s)
 {
     for (int64_t j = 0; j < a->wide; j += TILE_COLS)
-        tile(to + j, a->wide, p + s->low - s->origin, w->width, 1,
-             down + j * w->len + s->low * TILE_COLS, s->keys, false);
+        tile_rows(to + j, a->wide, p + s->low - s->origin, w->width,
+                  down + j * w->len + s->low * TILE_COLS, s->keys, false);
 }
 
 /* to (keys, e) += p^T times the block's rows of panels of columns; a strip of keys takes only the
@@ -242,9 +237,9 @@ static void gather_queries(float *to, const float *p, const float *down, const w
         while (first < last && (w->hi[last] < key || w->lo[last] >= key + TILE_ROWS))
             last--;
         for (int64_t j = 0; first <= last && j < a->wide; j += TILE_COLS)
-            tile(to + key * a->wide + j, a->wide,
-                 p + (first - b->begin) * w->width + key - b->origin, 1, w->width,
-                 down + j * w->len + first * TILE_COLS, last - first + 1, true);
+            tile_columns(to + key * a->wide + j, a->wide,
+                         p + (first - b->begin) * w->width + key - b->origin, w->width,
+                         down + j * w->len + first * TILE_COLS, last - first + 1, true);
     }
 }
 
@@ -283,8 +278,9 @@ static void attend_strip(workspace *w, const attention *a, const block *s)
         float *p = w->p + i * w->width;
         window seen = mask(p, w, s->origin, s->begin + i);
 
-        total[i] = softmax_sum(p + seen.begin, seen.end - seen.begin,
+        total[i] = softmax_sum(p + seen.begin, seen.end - seen.begin, a->scale,
                                a->lse + row_of(w, s->begin + i) * a->heads + w->head);
+        as_operands(a->ctx, p + seen.begin, seen.end - seen.begin);
         clear_outside(p, seen, columns_of(s));
     }
     gather_keys(w->out, w->p, w->v_down, w, a, s);
@@ -301,9 +297,9 @@ static void attend_task(workspace *w, const attention *a)
 {
     int64_t d = a->d, column = w->head * a->e, len = a->span->len;
 
-    pack_rows(w->q, a->x, 3 * d, column, a->scale, w, a);
+    pack_rows(w->q, a->x, 3 * d, column, w, a);
     pack_across(w->k_across, a->x, 3 * d, column + d, w, a);
-    pack_down(w->v_down, a->x, 3 * d, column + 2 * d, 1, w, a);
+    pack_down(w->v_down, a->x, 3 * d, column + 2 * d, w, a);
     for (int64_t begin = 0; begin < len; begin += QUERIES) {
         block b = next_block(w, begin, len);
 
@@ -324,14 +320,16 @@ static void score_gradients(workspace *w, const attention *a, const block *s, fl
 {
     for (int64_t i = 0; i < s->n; i++, p += w->width, dp += w->width) {
         float lse = a->lse[row_of(w, s->begin + i) * a->heads + w->head];
-        float dot = w->dot[s->begin + i];
+        float dot = w->dot[s->begin + i], scale = a->scale;
         window seen = mask(p, w, s->origin, s->begin + i);
 
 #pragma omp simd
         for (int64_t j = seen.begin; j < seen.end; j++) {
-            p[j] = exp_of(p[j] - lse);
+            p[j] = exp_of(fused(p[j], scale, -lse));
             dp[j] = p[j] * (dp[j] - dot);
         }
+        as_operands(a->ctx, p + seen.begin, seen.end - seen.begin);
+        as_operands(a->ctx, dp + seen.begin, seen.end - seen.begin);
         clear_outside(p, seen, all);
         clear_outside(dp, seen, all);
     }
@@ -359,13 +357,13 @@ static void pack_backward(workspace *w, const attention *a)
 {
     int64_t d = a->d, column = w->head * a->e;
 
-    pack_rows(w->q, a->x, 3 * d, column, a->scale, w, a);
-    pack_rows(w->dy, a->dy, d, column, 1, w, a);
+    pack_rows(w->q, a->x, 3 * d, column, w, a);
+    pack_rows(w->dy, a->dy, d, column, w, a);
     pack_across(w->k_across, a->x, 3 * d, column + d, w, a);
     pack_across(w->v_across, a->x, 3 * d, column + 2 * d, w, a);
-    pack_down(w->k_down, a->x, 3 * d, column + d, 1, w, a);
-    pack_down(w->q_down, a->x, 3 * d, column, a->scale, w, a);
-    pack_down(w->dy_down, a->dy, d, column, 1, w, a);
+    pack_down(w->k_down, a->x, 3 * d, column + d, w, a);
+    pack_down(w->q_down, a->x, 3 * d, column, w, a);
+    pack_down(w->dy_down, a->dy, d, column, w, a);
 }
 
 static void attend_bwd_task(workspace *w, const attention *a)
@@ -374,7 +372,7 @@ static void attend_bwd_task(workspace *w, const attention *a)
 
     pack_backward(w, a);
     for (int64_t p = 0; p < len; p++) {
-        const float *y = a->y + row_of(w, p) * d + column, *dy = w->dy + p * e;
+        const float *y = a->y + row_of(w, p) * d + column, *dy = a->dy + row_of(w, p) * d + column;
         float dot = 0;
 
 #pragma omp simd reduction(+ : dot)
@@ -390,7 +388,7 @@ static void attend_bwd_task(workspace *w, const attention *a)
         attend_bwd_block(w, a, &b);
     }
     unpack(w->dq, column, a->scale, w, a);
-    unpack(w->dk, column + d, 1, w, a);
+    unpack(w->dk, column + d, a->scale, w, a);
     unpack(w->dv, column + 2 * d, 1, w, a);
 }
 
@@ -438,12 +436,13 @@ static void each_task(mb_ctx *c, const attention *a, void (*work)(workspace *, c
     }
 }
 
-static attention attention_of(const float *x, float *y, float *lse, const mb_span *s, int64_t d,
-                              int heads)
+static attention attention_of(const mb_ctx *c, const float *x, float *y, float *lse,
+                              const mb_span *s, int64_t d, int heads)
 {
     int64_t e = d / heads;
 
-    return (attention){ .span = s,
+    return (attention){ .ctx = c,
+                        .span = s,
                         .x = x,
                         .y = y,
                         .lse = lse,
@@ -457,7 +456,7 @@ static attention attention_of(const float *x, float *y, float *lse, const mb_spa
 void cpu_attend(mb_ctx *c, float *y, float *lse, const float *x, const mb_span *s, int64_t d,
                 int heads)
 {
-    attention a = attention_of(x, y, lse, s, d, heads);
+    attention a = attention_of(c, x, y, lse, s, d, heads);
 
     c->executed = issued(&a, 1, 1);
     each_task(c, &a, attend_task);
@@ -466,7 +465,7 @@ void cpu_attend(mb_ctx *c, float *y, float *lse, const float *x, const mb_span *
 void cpu_attend_bwd(mb_ctx *c, float *dx, const float *dy, const float *y, const float *lse,
                     const float *x, const mb_span *s, int64_t d, int heads, bool add)
 {
-    attention a = attention_of(x, (float *)y, (float *)lse, s, d, heads);
+    attention a = attention_of(c, x, (float *)y, (float *)lse, s, d, heads);
 
     a.dy = dy;
     a.dx = dx;

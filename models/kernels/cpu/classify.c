@@ -20,6 +20,7 @@ enum {
 };
 
 typedef struct head { /* arguments, and w packed for the products */
+    const mb_ctx *ctx;
     const float *x, *w;
     const int32_t *target;
     float scale, z, *loss, *dx;
@@ -47,14 +48,12 @@ static int64_t words_of(const head *h, int64_t block)
 /* Words W .. of one panel, turned; 0 beyond the vocabulary. */
 static void pack_across(const head *h, int64_t w)
 {
-    float *to = h->across + w * h->d;
-    int64_t n = smaller(h->v - w, TILE_COLS);
+    const float *row[TILE_COLS];
 
-    if (n < TILE_COLS)
-        memset(to, 0, (size_t)(h->d * TILE_COLS) * sizeof *to);
-    for (int64_t k = 0; k < h->d; k++)
-        for (int64_t i = 0; i < n; i++)
-            to[k * TILE_COLS + i] = h->w[(w + i) * h->d + k];
+    for (int64_t i = 0; i < TILE_COLS; i++)
+        row[i] = h->w + (w + i) * h->d;
+    pack_turned(h->across + w * h->d, row, h->v - w, h->d);
+    as_operands(h->ctx, h->across + w * h->d, TILE_COLS * h->d);
 }
 
 static void pack_chunk(const head *h, chunk *k)
@@ -64,6 +63,7 @@ static void pack_chunk(const head *h, chunk *k)
     if (k->n < ROWS) /* of the last strip */
         memset(k->x + k->n * h->d, 0,
                (size_t)(smaller(ROWS - k->n, TILE_ROWS) * h->d) * sizeof *k->x);
+    as_operands(h->ctx, k->x, k->n * h->d);
     if (h->dx)
         pack_panels(k->x_down, k->x, k->n, h->d, ROWS);
 }
@@ -77,9 +77,9 @@ static void logits(const head *h, const chunk *k, int64_t block, float *p)
     for (int64_t s = 0; s < h->d; s += DEPTH)
         for (int64_t j = 0; j < n; j += TILE_COLS)
             for (int64_t i = 0; i < k->n; i += TILE_ROWS)
-                tile(p + i * WIDTH + j, WIDTH, k->x + i * h->d + s, h->d, 1,
-                     h->across + (block * BLOCK + j) * h->d + s * TILE_COLS,
-                     smaller(h->d - s, DEPTH), s > 0);
+                tile_rows(p + i * WIDTH + j, WIDTH, k->x + i * h->d + s, h->d,
+                          h->across + (block * BLOCK + j) * h->d + s * TILE_COLS,
+                          smaller(h->d - s, DEPTH), s > 0);
 }
 
 /* Exponentials of a block's logits, with their sums; the target's logit goes to the loss. */
@@ -95,7 +95,7 @@ static void exponentials(const head *h, chunk *k, int64_t block, float *p)
             h->loss[k->row[i]] = row[own];
         for (int64_t j = n; j < filled; j++)
             row[j] = -INFINITY;
-        k->sum[block * ROWS + i] = softmax_sum(row, filled, &k->lse[block * ROWS + i]);
+        k->sum[block * ROWS + i] = softmax_sum(row, filled, 1, &k->lse[block * ROWS + i]);
     }
 }
 
@@ -144,6 +144,7 @@ static void logit_gradients(const head *h, const chunk *k, int64_t block, float 
             row[j] *= factor;
         if (own >= 0 && own < n)
             row[own] -= h->scale;
+        as_operands(h->ctx, row, n);
     }
 }
 
@@ -155,10 +156,11 @@ static void gradients(const head *h, const chunk *k, int64_t block, const float 
 
     for (int64_t j = 0; j < d; j += TILE_COLS) {
         for (int64_t i = 0; i < k->n; i += TILE_ROWS)
-            tile(k->out + i * h->wide + j, h->wide, p + i * WIDTH, WIDTH, 1, down + j * BLOCK, n,
-                 block > 0);
+            tile_rows(k->out + i * h->wide + j, h->wide, p + i * WIDTH, WIDTH, down + j * BLOCK, n,
+                      block > 0);
         for (int64_t i = 0; i < n; i += TILE_ROWS)
-            tile_at(dw, d, i, j, n, d, p + i, 1, WIDTH, k->x_down + j * ROWS, k->n, true);
+            tile_columns_at(dw + i * d + j, d, p + i, WIDTH, k->x_down + j * ROWS, k->n, true,
+                            n - i, d - j);
     }
 }
 
@@ -235,8 +237,10 @@ static void pack_weights(mb_ctx *c, const head *h)
 
         for (int64_t w = 0; w < n; w += TILE_COLS)
             pack_across(h, b * BLOCK + w);
-        if (h->dx)
-            pack_panels(h->down + b * BLOCK * h->wide, h->w + b * BLOCK * h->d, n, h->d, BLOCK);
+        if (!h->dx)
+            continue;
+        pack_panels(h->down + b * BLOCK * h->wide, h->w + b * BLOCK * h->d, n, h->d, BLOCK);
+        as_operands(c, h->down + b * BLOCK * h->wide, BLOCK * h->wide);
     }
 }
 
@@ -251,7 +255,8 @@ static void add_all(mb_ctx *c, float *to, const float *from, int64_t n)
 void cpu_classify(mb_ctx *c, float *loss, float *dx, float *dw, const float *x, const float *w,
                   const int32_t *target, float scale, float z, int64_t t, int64_t d, int64_t v)
 {
-    head h = { .x = x,
+    head h = { .ctx = c,
+               .x = x,
                .w = w,
                .target = target,
                .scale = scale,

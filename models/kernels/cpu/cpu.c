@@ -1,9 +1,10 @@
-/* The fast CPU backend: its table, opening and closing, workspace. fp32; matrix products through
-   blas.c and tile.h, everything else in C for OpenMP and the compiler's vectoriser. The kernels are
-   in the other files of this folder. */
+/* The fast CPU backend: its table, opening and closing, workspace. fp32; matrix products on the
+   micro-kernels of tile.h, everything else in C for OpenMP and the compiler's vectoriser. The
+   kernels are in the other files of this folder. */
 #include "models/kernels/cpu/cpu.h"
 
 #include "base/file.h"
+#include "models/kernels/bf16.h"
 
 #include <omp.h>
 #include <stdlib.h>
@@ -25,22 +26,37 @@ static void cpu_close(mb_ctx *base)
     if (!c)
         return;
     rotations_free(&c->rotations);
-    free(c->space_memory);
+    weights_free(c);
+    free(c->space);
     free(c);
+}
+
+void cpu_note_own(cpu_ctx *c)
+{
+    c->base.own = (size_t)c->space_count * sizeof(float) + c->weights.peak;
 }
 
 float *cpu_space(mb_ctx *base, int64_t count)
 {
-    enum { LINE = 64 };
     cpu_ctx *c = (cpu_ctx *)base;
 
     if (count > c->space_count) {
-        free(c->space_memory);
-        c->space_memory = mb_alloc((size_t)count * sizeof(float) + LINE);
-        c->space = (float *)(((uintptr_t)c->space_memory + LINE - 1) / LINE * LINE);
+        free(c->space);
+        c->space = mb_host_alloc(base, (size_t)count * sizeof(float));
+        if (!c->space)
+            abort();
         c->space_count = count;
+        cpu_note_own(c);
     }
     return c->space;
+}
+
+void as_operands(const mb_ctx *c, float *x, int64_t n)
+{
+    if (c->precision == MB_FP32)
+        return;
+    for (int64_t i = 0; i < n; i++)
+        x[i] = mb_bf16_of(x[i]);
 }
 
 int64_t slices_in(const uint8_t *slice, int64_t t)
@@ -64,9 +80,13 @@ void add_partials(float *total, const float *partial, int64_t blocks, int64_t st
 const mb_backend mb_cpu = {
     .name = "cpu",
     .computes = true,
+    .bf16 = true,
+    .copies = 2 * sizeof(float), /* weights.c, and classify.c: both layouts */
+    .head_rows = 96,             /* classify.c */
     .open = cpu_open,
     .close = cpu_close,
     MB_HOST_SLOTS,
+    .weights_changed = cpu_weights_changed,
     .embed = cpu_embed,
     .embed_bwd = cpu_embed_bwd,
     .gemm = cpu_gemm,

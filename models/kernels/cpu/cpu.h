@@ -1,9 +1,8 @@
 /* What the files of the fast CPU backend share: the context and its workspace, matrix products,
    fixed blocks of rows. Meaning of the kernels: op.h; contract: backend.h.
 
-   Results depend on the arguments and the number of threads alone. Loops over rows split their work
-   by index, never by thread, so only the library's matrix products and the head's sum over rows see
-   how many threads there are. */
+   Results depend on the arguments and the number of threads alone. Work is split by index, never by
+   thread, so only the head's sum over rows sees how many threads there are. */
 #ifndef MB_KERNELS_CPU_CPU_H
 #define MB_KERNELS_CPU_CPU_H
 
@@ -20,14 +19,19 @@ typedef struct cpu_ctx {
     mb_ctx base;
     float *space; /* see cpu_space() */
     int64_t space_count;
-    void *space_memory;
     rotations rotations;
+    mb_arena weights; /* see packed_weights() */
+    struct panels_copy *copies;
+    int n_copies, max_copies;
 } cpu_ctx;
 
 /* At least COUNT floats of uninitialised memory, on a cache line, until the next call: a kernel
    asks once and divides what it gets. Grows to the largest request and is then kept, so that a
    steady training step allocates nothing. */
 float *cpu_space(mb_ctx *c, int64_t count);
+
+/* To be called when workspace or packed weights have grown: mb_ctx_held() tells them. */
+void cpu_note_own(cpu_ctx *c);
 
 /* COUNT rounded up so that what follows in a workspace starts on a cache line. */
 static inline int64_t aligned(int64_t count)
@@ -39,6 +43,10 @@ static inline int64_t smaller(int64_t a, int64_t b)
 {
     return a < b ? a : b;
 }
+
+/* Rounds what was packed for a product as the precision asks. This machine multiplies floats: bf16
+   is a matter of which. */
+void as_operands(const mb_ctx *c, float *x, int64_t n);
 
 /* Rows in one unit of work: a constant, so that sums over rows do not depend on the threads. */
 enum { ROW_BLOCK = 32 };
@@ -76,15 +84,21 @@ static inline int64_t routed_row(const mb_route *r, int64_t k)
     return r->token ? r->row[k] : k;
 }
 
-/* C (M, N) = alpha op(A) op(B) + beta C, row-major, leading dimensions in elements; op is 'N' or
-   'T'. THREADS: how many to use; 1 inside a parallel region. */
-void sgemm(int threads, char op_a, char op_b, int64_t m, int64_t n, int64_t k, float alpha,
-           const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c,
-           int64_t ldc);
+/* The layouts of a weight slice (N, K) as right operand of a product: panels of TILE_COLS columns
+   (tile.h) of its transpose, for y = x w^T, or of itself, for dx = dy w. */
+enum layout { TURNED, STRAIGHT };
+
+/* All slices of w, packed; one after another, slice_size() floats each. Valid until the weights
+   change. */
+const float *packed_weights(mb_ctx *c, const mb_tensor *w, enum layout layout);
+int64_t slice_size(const mb_tensor *w, enum layout layout);
+void weights_free(cpu_ctx *c);
 
 void rotations_free(rotations *r);
 
 /* The kernels of the table, by file. */
+/* weights.c */
+void cpu_weights_changed(mb_ctx *c);
 /* gemm.c */
 void cpu_gemm(mb_ctx *c, float *y, const float *x, const mb_tensor *w, const mb_route *r);
 void cpu_gemm_dx(mb_ctx *c, float *dx, const float *dy, const mb_tensor *w, const mb_route *r,

@@ -1,11 +1,12 @@
-/* Products of routed rows with the weight slices of their groups: y and dx by one library call per
-   non-empty group, one after another, each on all threads. With four groups on two threads that
-   cost 10 % over one product of the same size at 256 rows per group, and nothing from 512 on. */
+/* Products of routed rows with the weight slices of their groups, on the micro-kernels of tile.h.
+   Threads share strips of rows, or panels of columns where strips are few, of all groups together;
+   sums are over fixed parts in a fixed order, so results do not depend on the threads. */
 #include "models/kernels/cpu/cpu.h"
 
 #include "models/kernels/cpu/tile.h"
 
 #include <omp.h>
+#include <string.h>
 
 typedef struct range { /* of rows that share a slice */
     int64_t begin, rows, slice;
@@ -24,84 +25,200 @@ static int ranges(const mb_tensor *w, const mb_route *r)
     return w->slices == 1 ? 1 : r->groups;
 }
 
+/* Sums are taken over at most DEPTH elements at once: a panel then has 22 kB and stays in the
+   first-level cache beside a strip. BLOCK strips pass it from the second level. */
+enum { DEPTH = 22528 / (TILE_COLS * sizeof(float)), BLOCK = 16 };
+
+/* N cut into equal parts of at most LIMIT, but for rounding: the size of one. */
+static int64_t part_of(int64_t n, int64_t limit)
+{
+    int64_t parts = (n + limit - 1) / limit;
+
+    return parts ? (n + parts - 1) / parts : 0;
+}
+
+static int64_t strips_in(int64_t rows)
+{
+    return (rows + TILE_ROWS - 1) / TILE_ROWS;
+}
+
+/* ---- y and dx ------------------------------------------------------------------------------- */
+
+typedef struct product { /* c (S, N) = or += a (S, K) times panels of (K, N), by groups */
+    const mb_ctx *ctx;
+    const mb_tensor *w;
+    const mb_route *r;
+    const float *a, *panels;
+    float *c;
+    int64_t n, k, slice; /* slice: floats between the panels of two slices */
+    bool add;
+} product;
+
+typedef struct share { /* of a thread: strips of all groups together, and columns */
+    int64_t from, to, left, right;
+    float *space; /* (BLOCK * TILE_ROWS, DEPTH) */
+} share;
+
+/* N rows of a, as rows of whole strips: zeros beyond. */
+static void copy_rows(float *to, const float *a, int64_t lda, int64_t n, int64_t depth)
+{
+    for (int64_t i = 0; i < n; i++)
+        memcpy(to + i * depth, a + i * lda, (size_t)depth * sizeof *to);
+    memset(to + n * depth, 0, (size_t)((strips_in(n) * TILE_ROWS - n) * depth) * sizeof *to);
+}
+
+enum { LINE = 16 }; /* floats of a cache line */
+
+/* Asks the second-level cache for lines begin .. end-1 of a panel: the next one, while strips pass
+   this one. Weights come from the third level or from memory, too late if asked for when used. */
+static inline void ask_for(const float *panel, int64_t begin, int64_t end)
+{
+    for (int64_t i = begin; i < end; i++)
+        __builtin_prefetch(panel + i * LINE, 0, 2);
+}
+
+/* Rows begin .. end-1, at most a block, of group g. */
+static void multiply_block(const product *p, const share *s, const range *g, int64_t begin,
+                           int64_t end)
+{
+    int64_t part = part_of(p->k, DEPTH), strips = strips_in(end - begin);
+
+    for (int64_t k = 0; k < p->k; k += part) {
+        int64_t depth = smaller(p->k - k, part), lda = p->k;
+        const float *a = p->a + begin * lda + k;
+        int64_t all = depth * TILE_COLS / LINE, lines = (all + strips - 1) / strips;
+        const float *panels = p->panels + g->slice * p->slice + k * TILE_COLS;
+
+        if ((end - begin) % TILE_ROWS || p->ctx->precision != MB_FP32) {
+            copy_rows(s->space, a, lda, end - begin, depth);
+            as_operands(p->ctx, s->space, strips * TILE_ROWS * depth);
+            a = s->space;
+            lda = depth;
+        }
+        for (int64_t j = s->left; j < s->right; j += TILE_COLS) {
+            const float *panel = panels + j * p->k;
+            const float *next = j + TILE_COLS < s->right ? panel + TILE_COLS * p->k : panels;
+
+            for (int64_t i = 0; i < strips; i++) {
+                int64_t row = begin + i * TILE_ROWS;
+
+                ask_for(next, i * lines, smaller((i + 1) * lines, all));
+                tile_rows_at(p->c + row * p->n + j, p->n, a + i * TILE_ROWS * lda, lda, panel,
+                             depth, p->add || k > 0, end - row, p->n - j);
+            }
+        }
+    }
+}
+
+static void multiply_share(const product *p, share s)
+{
+    for (int i = 0; i < ranges(p->w, p->r); i++) {
+        range g = range_of(p->w, p->r, i);
+        int64_t strips = strips_in(g.rows);
+        int64_t begin = s.from < 0 ? 0 : s.from, end = smaller(s.to, strips);
+
+        for (int64_t at = begin; at < end; at += BLOCK)
+            multiply_block(p, &s, &g, g.begin + at * TILE_ROWS,
+                           g.begin + smaller(smaller(at + BLOCK, end) * TILE_ROWS, g.rows));
+        s.from -= strips;
+        s.to -= strips;
+    }
+}
+
+static void multiply(mb_ctx *c, const product *p)
+{
+    enum { EACH = 8 }; /* strips of a thread, at least, before columns are shared instead */
+    int64_t strips = 0, panels = (p->n + TILE_COLS - 1) / TILE_COLS;
+    int64_t room = aligned(BLOCK * TILE_ROWS * part_of(p->k, DEPTH));
+    float *space = cpu_space(c, room * c->threads);
+
+    for (int i = 0; i < ranges(p->w, p->r); i++)
+        strips += strips_in(range_of(p->w, p->r, i).rows);
+#pragma omp parallel num_threads(c->threads)
+    {
+        int me = omp_get_thread_num(), threads = c->threads;
+        share s = { 0, strips, 0, p->n, space + room * me };
+
+        if (strips >= EACH * threads) {
+            s.from = strips * me / threads;
+            s.to = strips * (me + 1) / threads;
+        } else {
+            s.left = panels * me / threads * TILE_COLS;
+            s.right = smaller(panels * (me + 1) / threads * TILE_COLS, p->n);
+        }
+        multiply_share(p, s);
+    }
+}
+
 void cpu_gemm(mb_ctx *c, float *y, const float *x, const mb_tensor *w, const mb_route *r)
 {
-    int64_t n = w->rows, k = w->cols;
+    product p = { .ctx = c,
+                  .w = w,
+                  .r = r,
+                  .a = x,
+                  .panels = packed_weights(c, w, TURNED),
+                  .c = y,
+                  .n = w->rows,
+                  .k = w->cols,
+                  .slice = slice_size(w, TURNED) };
 
-    for (int i = 0; i < ranges(w, r); i++) {
-        range g = range_of(w, r, i);
-
-        if (g.rows)
-            sgemm(c->threads, 'N', 'T', g.rows, n, k, 1, x + g.begin * k, k,
-                  mb_f32(w) + g.slice * n * k, k, 0, y + g.begin * n, n);
-    }
+    multiply(c, &p);
 }
 
 void cpu_gemm_dx(mb_ctx *c, float *dx, const float *dy, const mb_tensor *w, const mb_route *r,
                  bool add)
 {
-    int64_t n = w->rows, k = w->cols;
+    product p = { .ctx = c,
+                  .w = w,
+                  .r = r,
+                  .a = dy,
+                  .panels = packed_weights(c, w, STRAIGHT),
+                  .c = dx,
+                  .n = w->cols,
+                  .k = w->rows,
+                  .slice = slice_size(w, STRAIGHT),
+                  .add = add };
 
-    for (int i = 0; i < ranges(w, r); i++) {
-        range g = range_of(w, r, i);
-
-        if (g.rows)
-            sgemm(c->threads, 'N', 'N', g.rows, k, n, 1, dy + g.begin * n, n,
-                  mb_f32(w) + g.slice * n * k, k, add, dx + g.begin * k, k);
-    }
+    multiply(c, &p);
 }
 
 /* ---- gradients of weights ------------------------------------------------------------------- */
 
-/* The sum over rows is the one product for which the library is slow on Zen 3 (at width 512 half as
-   fast as the others), so it is made of tiles here. Threads share the strips of all slices by the
-   rows behind them; the order of a sum does not depend on them. */
+/* Threads share the strips of all slices by the rows behind them. */
 
 typedef struct outer { /* dw (N, K) += dy (rows, N)^T x (rows, K) */
+    const mb_ctx *ctx;
     const float *dy, *x;
     float *dw;
     int64_t rows, n, k;
     float *panels, *strips; /* workspace: x and a block of dy, packed */
 } outer;
 
-enum {
-    DEPTH = 256, /* rows at once: a panel of x is then 16 kB, and stays in the first-level cache */
-    BLOCK = 16   /* strips at once, which pass all panels from the second level */
-};
-
-/* Rows s .. s+depth-1 of columns begin .. end-1 of dy, as strips (depth, TILE_ROWS). */
-static void pack_strips(const outer *o, int64_t s, int64_t depth, int64_t begin, int64_t end)
-{
-    for (int64_t i = 0; i < depth; i++) {
-        const float *from = o->dy + (s + i) * o->n;
-        float *to = o->strips + i * TILE_ROWS;
-        int64_t j = begin;
-
-        for (; j + TILE_ROWS <= end; j += TILE_ROWS, to += depth * TILE_ROWS)
-            memcpy(to, from + j, TILE_ROWS * sizeof *to);
-        if (j < end) {
-            memset(to, 0, TILE_ROWS * sizeof *to);
-            memcpy(to, from + j, (size_t)(end - j) * sizeof *to);
-        }
-    }
-}
+enum { STRIP_ROOM = DEPTH * TILE_ROWS + 16 }; /* packing writes a little beyond */
 
 /* Adds rows s .. s+depth-1 to rows begin .. end-1 of dw. */
 static void add_block(const outer *o, int64_t s, int64_t depth, int64_t begin, int64_t end)
 {
-    pack_strips(o, s, depth, begin, end);
+    pack_strips(o->strips, o->dy + s * o->n + begin, depth, o->n, o->n - begin,
+                strips_in(end - begin), STRIP_ROOM);
+    for (int64_t i = 0; i < strips_in(end - begin); i++)
+        as_operands(o->ctx, o->strips + i * STRIP_ROOM, depth * TILE_ROWS);
     for (int64_t j = 0; j < o->k; j += TILE_COLS)
         for (int64_t i = begin; i < end; i += TILE_ROWS)
-            tile_at(o->dw, o->k, i, j, o->n, o->k, o->strips + (i - begin) * depth, 1, TILE_ROWS,
-                    o->panels + j * depth, depth, true);
+            tile_columns_at(o->dw + i * o->k + j, o->k,
+                            o->strips + (i - begin) / TILE_ROWS * STRIP_ROOM, TILE_ROWS,
+                            o->panels + j * depth, depth, true, o->n - i, o->k - j);
 }
 
 static void add_outer(const outer *o, int64_t begin, int64_t end)
 {
-    for (int64_t s = 0; begin < end && s < o->rows; s += DEPTH) {
-        int64_t depth = smaller(o->rows - s, DEPTH);
+    int64_t part = part_of(o->rows, DEPTH);
+
+    for (int64_t s = 0; begin < end && s < o->rows; s += part) {
+        int64_t depth = smaller(o->rows - s, part);
 
         pack_panels(o->panels, o->x + s * o->k, depth, o->k, depth);
+        as_operands(o->ctx, o->panels, (o->k + TILE_COLS - 1) / TILE_COLS * TILE_COLS * depth);
         for (int64_t i = begin; i < end; i += BLOCK * TILE_ROWS)
             add_block(o, s, depth, i, smaller(i + BLOCK * TILE_ROWS, end));
     }
@@ -114,21 +231,22 @@ static int64_t strip_after(int64_t work, int64_t rows, int64_t strips)
 }
 
 /* The share of a thread: work FROM .. TO of all strips' rows. */
-static void add_share(const mb_tensor *w, const float *dy, const float *x, const mb_route *r,
-                      float *space, int64_t from, int64_t to)
+static void add_share(const mb_ctx *c, const mb_tensor *w, const float *dy, const float *x,
+                      const mb_route *r, float *space, int64_t from, int64_t to)
 {
-    int64_t n = w->rows, k = w->cols, strips = (n + TILE_ROWS - 1) / TILE_ROWS;
+    int64_t n = w->rows, k = w->cols, strips = strips_in(n);
 
     for (int i = 0; i < ranges(w, r); i++) {
         range g = range_of(w, r, i);
-        outer o = { .dy = dy + g.begin * n,
+        outer o = { .ctx = c,
+                    .dy = dy + g.begin * n,
                     .x = x + g.begin * k,
                     .dw = w->grad + g.slice * n * k,
                     .rows = g.rows,
                     .n = n,
                     .k = k,
                     .strips = space,
-                    .panels = space + BLOCK * TILE_ROWS * DEPTH };
+                    .panels = space + BLOCK * STRIP_ROOM };
 
         if (!g.rows)
             continue;
@@ -142,15 +260,15 @@ static void add_share(const mb_tensor *w, const float *dy, const float *x, const
 void cpu_gemm_dw(mb_ctx *c, const mb_tensor *w, const float *dy, const float *x, const mb_route *r)
 {
     int64_t wide = (w->cols + TILE_COLS - 1) / TILE_COLS * TILE_COLS;
-    int64_t work = r->rows * ((w->rows + TILE_ROWS - 1) / TILE_ROWS);
-    int64_t each = aligned(DEPTH * (wide + BLOCK * TILE_ROWS));
+    int64_t work = r->rows * strips_in(w->rows);
+    int64_t each = aligned(DEPTH * wide + BLOCK * STRIP_ROOM);
     float *space = cpu_space(c, each * c->threads);
 
 #pragma omp parallel num_threads(c->threads)
     {
         int me = omp_get_thread_num();
 
-        add_share(w, dy, x, r, space + each * me, work * me / c->threads,
+        add_share(c, w, dy, x, r, space + each * me, work * me / c->threads,
                   work * (me + 1) / c->threads);
     }
 }

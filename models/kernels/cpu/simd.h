@@ -71,14 +71,15 @@ static inline float largest(const float *x, int64_t n)
     return n ? y : -INFINITY;
 }
 
-/* Turns N scores into e^(score - largest); returns their sum, and log sum e^score in *lse. */
-static inline float softmax_sum(float *x, int64_t n, float *lse)
+/* Turns N scores, times SCALE, into e^(score - largest); returns their sum, and log sum e^score in
+ *lse. */
+static inline float softmax_sum(float *x, int64_t n, float scale, float *lse)
 {
-    float most = largest(x, n), sum = 0;
+    float most = largest(x, n) * scale, sum = 0;
 
 #pragma omp simd reduction(+ : sum)
     for (int64_t j = 0; j < n; j++) {
-        x[j] = exp_of(x[j] - most);
+        x[j] = exp_of(fused(x[j], scale, -most));
         sum += x[j];
     }
     *lse = most + logf(sum);

@@ -1,13 +1,10 @@
-/* The micro-kernel under the backend's own matrix products: a tile of C stays in registers while
-   rows of B pass by. Blocks, packing and threads are the caller's: attention, the head and the
-   gradients of weights, where packing and what comes between products can be shared. All other
-   products go to the library.
-
-   Vectors are the compiler's (gcc and clang know them on every machine); only the fused
-   multiply-add is named, because -std=c11 forbids the compiler to fuse by itself. */
+/* The micro-kernels under all matrix products of this backend: a tile of c stays in registers while
+   rows of b pass by. And packing for them. Blocks, threads and what comes between products are the
+   caller's. */
 #ifndef MB_KERNELS_CPU_TILE_H
 #define MB_KERNELS_CPU_TILE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -25,122 +22,69 @@ enum {
     TILE_COLS = 2 * VECTOR /* FMA units and leave registers for operands */
 };
 
-typedef float vector __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
+/* c (TILE_ROWS, TILE_COLS) = a b, or += where ADD; b (K, TILE_COLS) is packed. a is rows of a
+   matrix, ROW elements apart. */
+void tile_rows(float *c, int64_t ldc, const float *a, int64_t row, const float *b, int64_t k,
+               bool add);
 
-/* a b + c in c's own register. Written out, since gcc otherwise lets sums wander between registers,
-   and in larger loops out of them. */
-static inline vector fused_vector(vector a, vector b, vector c)
+/* The same where a is TILE_ROWS columns of a matrix whose rows are STEP elements apart. */
+void tile_columns(float *c, int64_t ldc, const float *a, int64_t step, const float *b, int64_t k,
+                  bool add);
+
+/* c = or += the corner of a whole tile: at the edge of a matrix with ROWS rows and COLS columns
+   left, fewer than the tile has of one of them. */
+static inline void tile_corner(float *c, int64_t ldc, const float *whole, int64_t rows,
+                               int64_t cols, bool add)
 {
-#ifdef __FMA__
-    __asm__("vfmadd231ps %2, %1, %0" : "+v"(c) : "v"(a), "v"(b));
-    return c;
-#else
-    return a * b + c;
-#endif
-}
-
-static inline vector vector_at(const float *x)
-{
-    return *(const vector *)x;
-}
-
-static inline vector splat(float x)
-{
-    return x - (vector){ 0 }; /* not +, which turns -0 into 0 */
-}
-
-/* c (TILE_ROWS, TILE_COLS) = a b, or += where ADD. Element (i, k) of a is a[i * row + k * step];
-   b (K, TILE_COLS) is packed. */
-static inline void tile(float *c, int64_t ldc, const float *a, int64_t row, int64_t step,
-                        const float *b, int64_t k, int add)
-{
-    vector s00 = { 0 }, s01 = { 0 }, s10 = { 0 }, s11 = { 0 }, s20 = { 0 }, s21 = { 0 };
-    vector s30 = { 0 }, s31 = { 0 }, s40 = { 0 }, s41 = { 0 }, s50 = { 0 }, s51 = { 0 };
-    const float *a3 = a + 3 * row;
-
-    for (int i = 0; i < TILE_ROWS; i++)
-        __builtin_prefetch(c + i * ldc, 1);
-#define STEP(i, from)                                                                              \
-    do {                                                                                           \
-        vector x = splat(*(from));                                                                 \
-        s##i##0 = fused_vector(x, b0, s##i##0);                                                    \
-        s##i##1 = fused_vector(x, b1, s##i##1);                                                    \
-    } while (0)
-    for (; k > 0; k--, a += step, a3 += step, b += TILE_COLS) {
-        vector b0 = vector_at(b), b1 = vector_at(b + VECTOR);
-
-        STEP(0, a);
-        STEP(1, a + row);
-        STEP(2, a + 2 * row);
-        STEP(3, a3);
-        STEP(4, a3 + row);
-        STEP(5, a3 + 2 * row);
-    }
-#undef STEP
-#define STORE(i)                                                                                   \
-    do {                                                                                           \
-        vector *to = (vector *)(c + i * ldc), *next = (vector *)(c + i * ldc + VECTOR);            \
-        if (add) {                                                                                 \
-            s##i##0 += *to;                                                                        \
-            s##i##1 += *next;                                                                      \
-        }                                                                                          \
-        *to = s##i##0;                                                                             \
-        *next = s##i##1;                                                                           \
-    } while (0)
-    STORE(0);
-    STORE(1);
-    STORE(2);
-    STORE(3);
-    STORE(4);
-    STORE(5);
-#undef STORE
-}
-
-/* A tile at the edge of c, of which only ROWS rows and COLS columns are there. */
-static inline void tile_part(float *c, int64_t ldc, const float *a, int64_t row, int64_t step,
-                             const float *b, int64_t k, int add, int64_t rows, int64_t cols)
-{
-    float spare[TILE_ROWS * TILE_COLS];
-
-    tile(spare, TILE_COLS, a, row, step, b, k, 0);
+    rows = rows < TILE_ROWS ? rows : TILE_ROWS;
+    cols = cols < TILE_COLS ? cols : TILE_COLS;
     for (int64_t i = 0; i < rows; i++)
         for (int64_t j = 0; j < cols; j++)
-            c[i * ldc + j] = spare[i * TILE_COLS + j] + (add ? c[i * ldc + j] : 0);
+            c[i * ldc + j] = whole[i * TILE_COLS + j] + (add ? c[i * ldc + j] : 0);
 }
 
-/* The tile of c (ROWS, COLS) that begins at its row I and column J: whole, or what is there. */
-static inline void tile_at(float *c, int64_t ldc, int64_t i, int64_t j, int64_t rows, int64_t cols,
-                           const float *a, int64_t row, int64_t step, const float *b, int64_t k,
-                           int add)
+/* The same two, where ROWS rows and COLS columns of c are left. */
+static inline void tile_rows_at(float *c, int64_t ldc, const float *a, int64_t row, const float *b,
+                                int64_t k, bool add, int64_t rows, int64_t cols)
 {
-    rows -= i;
-    cols -= j;
-    c += i * ldc + j;
-    if (rows >= TILE_ROWS && cols >= TILE_COLS)
-        tile(c, ldc, a, row, step, b, k, add);
-    else
-        tile_part(c, ldc, a, row, step, b, k, add, rows < TILE_ROWS ? rows : TILE_ROWS,
-                  cols < TILE_COLS ? cols : TILE_COLS);
-}
+    float whole[TILE_ROWS * TILE_COLS];
 
-/* FROM (ROWS, COLS) as panels of TILE_COLS columns, ROOM rows apart; 0 beyond COLS. */
-static inline void pack_panels(float *to, const float *from, int64_t rows, int64_t cols,
-                               int64_t room)
-{
-    for (int64_t j = 0; j < cols; j += TILE_COLS, to += room * TILE_COLS) {
-        int64_t n = cols - j < TILE_COLS ? cols - j : TILE_COLS;
-
-        for (int64_t i = 0; i < rows; i++) {
-            float *row = to + i * TILE_COLS;
-
-            if (n == TILE_COLS) { /* a constant size is a few moves, not a call */
-                memcpy(row, from + i * cols + j, TILE_COLS * sizeof *to);
-                continue;
-            }
-            memcpy(row, from + i * cols + j, (size_t)n * sizeof *to);
-            memset(row + n, 0, (size_t)(TILE_COLS - n) * sizeof *to);
-        }
+    if (rows >= TILE_ROWS && cols >= TILE_COLS) {
+        tile_rows(c, ldc, a, row, b, k, add);
+        return;
     }
+    tile_rows(whole, TILE_COLS, a, row, b, k, false);
+    tile_corner(c, ldc, whole, rows, cols, add);
 }
+
+static inline void tile_columns_at(float *c, int64_t ldc, const float *a, int64_t step,
+                                   const float *b, int64_t k, bool add, int64_t rows, int64_t cols)
+{
+    float whole[TILE_ROWS * TILE_COLS];
+
+    if (rows >= TILE_ROWS && cols >= TILE_COLS) {
+        tile_columns(c, ldc, a, step, b, k, add);
+        return;
+    }
+    tile_columns(whole, TILE_COLS, a, step, b, k, false);
+    tile_corner(c, ldc, whole, rows, cols, add);
+}
+
+/* ---- packing (pack.c) ----------------------------------------------------------------------- */
+
+/* One panel: TILE_COLS of the columns of FROM (ROWS, LD), of which LEFT are there; 0 beyond. */
+void pack_panel(float *to, const float *from, int64_t rows, int64_t ld, int64_t left);
+
+/* FROM (ROWS, COLS) as panels of TILE_COLS columns, ROOM rows apart. */
+void pack_panels(float *to, const float *from, int64_t rows, int64_t cols, int64_t room);
+
+/* One panel of a transpose: row k holds element k of TILE_COLS rows, of which LEFT are there; 0
+   beyond. ROW: where each begins; COLS elements. */
+void pack_turned(float *to, const float *const *row, int64_t left, int64_t cols);
+
+/* N strips, ROOM elements apart: each (ROWS, TILE_ROWS) holds so many columns of FROM (ROWS, LD),
+   of which LEFT are there; 0 beyond. Writes up to a vector beyond the end of a strip. */
+void pack_strips(float *to, const float *from, int64_t rows, int64_t ld, int64_t left, int64_t n,
+                 int64_t room);
 
 #endif

@@ -60,6 +60,7 @@ static mb_err cuda_open(mb_precision precision, int threads, mb_ctx **out)
     c->base.threads = 1; /* of the host, whatever was asked */
     c->cu.bf16 = precision == MB_BF16;
     c->version = 1;
+    c->indices.of = &c->base;
     err = open_device(c);
     if (err)
         cuda_close(&c->base);
@@ -322,16 +323,22 @@ static void cuda_adamw(mb_ctx *base, float *p, float *g, float *m, float *v, int
                     .squares = how->squares };
 
     cu_adamw_step(&c->cu, p, g, m, v, n, &on);
-    c->version++;
+}
+
+static void cuda_weights_changed(mb_ctx *base)
+{
+    cuda_of(base)->version++;
 }
 
 const mb_backend mb_cuda = {
     .name = "cuda",
     .computes = true,
     .bf16 = true,
+    .copies = 2, /* bf16, where that is the precision */
     .device = true,
     .open = cuda_open,
     .close = cuda_close,
+    .weights_changed = cuda_weights_changed,
     .alloc = cuda_alloc,
     .free = cuda_free,
     .clear = cuda_clear,

@@ -44,6 +44,7 @@ typedef struct cuda_ctx {
     cu cu;
     struct cuda_lt *lt;     /* matrix products */
     struct mb_cudnn *cudnn; /* NULL: attention by our own kernels */
+    mb_arena indices;       /* until the reset, also when the scratch is given back before */
     cuda_list copies;       /* cuda_copy, of this pass */
     cuda_list weights;      /* cuda_weights */
     cuda_list fetches;      /* cuda_fetch */

@@ -173,7 +173,7 @@ const void *cuda_indices(cuda_ctx *c, const void *host, size_t bytes)
     staged = memcpy(stage(c, bytes), host, bytes);
     copy = cuda_list_add(&c->copies, sizeof *copy);
     *copy =
-        (cuda_copy){ .host = host, .bytes = bytes, .device = mb_arena_take(&c->base.data, bytes) };
+        (cuda_copy){ .host = host, .bytes = bytes, .device = mb_arena_take(&c->indices, bytes) };
     cuda_check(c,
                cudaMemcpyAsync(copy->device, staged, bytes, cudaMemcpyHostToDevice, c->cu.stream),
                "copying indices to the device");
@@ -188,6 +188,18 @@ void cuda_reset(mb_ctx *base)
     if (c->stage_used > 0)
         flush(c);
     c->copies.n = 0;
+    mb_arena_reset(&c->indices);
+}
+
+/* The most that was kept beside the scratch: what mb_ctx_held() adds. */
+static void count_own(cuda_ctx *c)
+{
+    const cuda_weights *w = c->weights.items;
+    size_t own = c->space_size + c->indices.peak;
+
+    for (size_t i = 0; i < c->weights.n; i++)
+        own += (size_t)w[i].n * mb_size(MB_BF16);
+    c->base.own = own > c->base.own ? own : c->base.own;
 }
 
 void *cuda_space(cuda_ctx *c, size_t bytes)
@@ -202,6 +214,7 @@ void *cuda_space(cuda_ctx *c, size_t bytes)
             abort();
         }
         c->space_size = bytes;
+        count_own(c);
     }
     return c->space;
 }
@@ -225,6 +238,7 @@ static cuda_weights *find_weights(cuda_ctx *c, const float *from, int64_t n)
         fprintf(stderr, "motbench: weights in bf16: %s\n", mb_message());
         abort();
     }
+    count_own(c);
     return w;
 }
 
@@ -245,6 +259,7 @@ const void *cuda_operand(cuda_ctx *c, const float *w, int64_t n)
 void cuda_forget(cuda_ctx *c)
 {
     drop_weights(c);
+    mb_arena_free(&c->indices);
     cudaFreeHost(c->stage);
     cudaFree(c->space);
     cudaFree(c->angles.table);

@@ -19,6 +19,10 @@ static void null_close(mb_ctx *c)
     free(c);
 }
 
+static void weights_changed(mb_ctx *c)
+{
+}
+
 static void embed(mb_ctx *c, float *y, const float *table, const int32_t *token, int64_t t,
                   int64_t d)
 {
@@ -136,6 +140,7 @@ const mb_backend mb_null = {
     .open = null_open,
     .close = null_close,
     MB_HOST_SLOTS,
+    .weights_changed = weights_changed,
     .embed = embed,
     .embed_bwd = embed_bwd,
     .gemm = gemm,

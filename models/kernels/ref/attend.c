@@ -1,8 +1,9 @@
 /* Reference: softmax attention, one query at a time over the keys that its span lets it see.
 
-   s = q.k / sqrt(e),  p = exp(s - lse),  y = sum p v.  Backward, with delta = dy . y:
-     dv += p dy,  ds = p (dy . v - delta),  dq += ds k / sqrt(e),  dk += ds q / sqrt(e)
-   where the scores are computed again: 5 products per pair, of which 4 are the model's. */
+   s = q.k / sqrt(e),  p = exp(s - max s),  y = sum p v / sum p.  Backward, with delta = dy . y:
+     p = exp(s - lse),  dv += p dy,  ds = p (dy . v - delta),  dq += ds k,  dk += ds q
+   where the scores are computed again: 5 products per pair, of which 4 are the model's. dq and dk
+   are divided by sqrt(e) at the end: factors of a whole sum are no operands of a product. */
 #include "models/kernels/ref/ref.h"
 
 #include "base/file.h"
@@ -27,8 +28,10 @@ static const float *vector(const head *a, int part, int64_t p)
     return a->x + row_at(a, p) * 3 * a->d + part * a->d + a->h * a->e;
 }
 
-/* Query p: weights (hi - lo + 1) from its softmax; returns the log-sum-exp of its scores. */
-static double softmax(mb_ctx *c, double *weight, const head *a, int64_t p, int32_t lo, int32_t hi)
+/* Query p: weights (hi - lo + 1) of its softmax, and in *total their sum; returns the log-sum-exp
+   of its scores. */
+static double softmax(mb_ctx *c, double *weight, double *total, const head *a, int64_t p,
+                      int32_t lo, int32_t hi)
 {
     double top = -INFINITY, sum = 0;
 
@@ -38,8 +41,7 @@ static double softmax(mb_ctx *c, double *weight, const head *a, int64_t p, int32
     }
     for (int64_t k = lo; k <= hi; k++)
         sum += weight[k - lo] = exp(weight[k - lo] - top);
-    for (int64_t k = lo; k <= hi; k++)
-        weight[k - lo] /= sum;
+    *total = sum;
     return top + log(sum);
 }
 
@@ -56,11 +58,14 @@ void mb_ref_attend(mb_ctx *c, float *y, float *lse, const float *x, const mb_spa
         for (a.h = 0; a.h < heads; a.h++)
             for (int64_t p = 0; p < s->len; p++) {
                 int64_t row = row_at(&a, p);
+                double total;
 
-                lse[row * heads + a.h] = (float)softmax(c, weight, &a, p, lo[p], hi[p]);
+                lse[row * heads + a.h] = (float)softmax(c, weight, &total, &a, p, lo[p], hi[p]);
                 memset(sum, 0, (size_t)a.e * sizeof *sum);
                 for (int64_t k = lo[p]; k <= hi[p]; k++)
                     ref_axpy(c, sum, weight[k - lo[p]], vector(&a, V, k), a.e);
+                for (int64_t j = 0; j < a.e; j++)
+                    sum[j] /= total;
                 ref_put(y + row * d + a.h * a.e, sum, a.e, false);
             }
     }
@@ -77,7 +82,7 @@ static void query_bwd(mb_ctx *c, double *const grad[3], const head *a, int64_t p
 
     for (int64_t k = lo; k <= hi; k++) {
         double weight = exp(ref_dot(c, q, vector(a, K, k), a->e) * scale - lse);
-        double ds = weight * (ref_dot(c, dy, vector(a, V, k), a->e) - delta) * scale;
+        double ds = weight * (ref_dot(c, dy, vector(a, V, k), a->e) - delta);
 
         ref_axpy(c, grad[V] + k * a->e, weight, dy, a->e);
         ref_axpy(c, grad[Q] + p * a->e, ds, vector(a, K, k), a->e);
@@ -103,6 +108,8 @@ void mb_ref_attend_bwd(mb_ctx *c, float *dx, const float *dy, const float *y, co
 
                 query_bwd(c, grad, &a, p, lo[p], hi[p], dy + at, y + at, lse[row * heads + a.h]);
             }
+            for (size_t i = 0; i < 2 * size; i++) /* of q and k */
+                sum[i] /= sqrt((double)a.e);
             for (int64_t p = 0; p < s->len; p++)
                 for (int part = Q; part <= V; part++)
                     ref_put(dx + row_at(&a, p) * 3 * d + part * d + a.h * a.e, grad[part] + p * a.e,

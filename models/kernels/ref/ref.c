@@ -16,12 +16,19 @@ static void ref_close(mb_ctx *c)
     free(c);
 }
 
+static void weights_changed(mb_ctx *c)
+{
+    /* reads the parameters themselves */
+}
+
 const mb_backend mb_ref = {
     .name = "ref",
     .computes = true,
+    .bf16 = true,
     .open = ref_open,
     .close = ref_close,
     MB_HOST_SLOTS,
+    .weights_changed = weights_changed,
     .embed = mb_ref_embed,
     .embed_bwd = mb_ref_embed_bwd,
     .gemm = mb_ref_gemm,

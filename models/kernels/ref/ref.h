@@ -7,6 +7,7 @@
 #define MB_KERNELS_REF_H
 
 #include "models/kernels/backend.h"
+#include "models/kernels/bf16.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -23,19 +24,27 @@ static inline double ref_sum_products(const float *a, const float *b, int64_t n)
 }
 
 /* The two loops that every matrix product is made of, and the one place that counts them: 2 per
-   multiply-add. */
+   multiply-add. In bf16 both operands are rounded, and nothing else is. */
 static inline double ref_dot(mb_ctx *c, const float *a, const float *b, int64_t n)
 {
+    double sum = 0;
+
     c->counted += 2 * (uint64_t)n;
-    return ref_sum_products(a, b, n);
+    if (c->precision == MB_FP32)
+        return ref_sum_products(a, b, n);
+    for (int64_t i = 0; i < n; i++)
+        sum += (double)mb_bf16_of(a[i]) * mb_bf16_of(b[i]);
+    return sum;
 }
 
 /* sum += a x */
 static inline void ref_axpy(mb_ctx *c, double *sum, double a, const float *x, int64_t n)
 {
     c->counted += 2 * (uint64_t)n;
+    if (c->precision == MB_BF16)
+        a = mb_bf16_of((float)a);
     for (int64_t i = 0; i < n; i++)
-        sum[i] += a * x[i];
+        sum[i] += a * (c->precision == MB_BF16 ? mb_bf16_of(x[i]) : x[i]);
 }
 
 /* Rounds a result once, at its end: y = v, or y += v. The sum is of floats, so that a contribution

@@ -1,0 +1,102 @@
+/* Packed copies of weights for the matrix products. That of a parameter is made when a product
+   first asks for it and then serves all products, of all passes and micro-batches, until the
+   parameters change. The copies lie in one arena, which the change empties: a steady training step
+   fills the memory of the step before. */
+#include "models/kernels/cpu/cpu.h"
+
+#include "models/kernels/arena.h"
+#include "models/kernels/cpu/tile.h"
+
+#include <stdlib.h>
+
+typedef struct panels_copy {
+    mb_tensor of;
+    enum layout layout;
+    float *panels;
+} panels_copy;
+
+static int64_t panels_of(const mb_tensor *w, enum layout layout)
+{
+    return ((layout == TURNED ? w->rows : w->cols) + TILE_COLS - 1) / TILE_COLS;
+}
+
+int64_t slice_size(const mb_tensor *w, enum layout layout)
+{
+    return panels_of(w, layout) * TILE_COLS * (layout == TURNED ? w->cols : w->rows);
+}
+
+static void pack(mb_ctx *c, float *to, const mb_tensor *w, enum layout layout)
+{
+    int64_t n = w->rows, k = w->cols, panels = panels_of(w, layout);
+    int64_t depth = layout == TURNED ? k : n;
+
+#pragma omp parallel for num_threads(c->threads)
+    for (int64_t i = 0; i < w->slices * panels; i++) {
+        int64_t begin = i % panels * TILE_COLS;
+        const float *from = mb_f32(w) + i / panels * n * k;
+
+        if (layout == TURNED) {
+            const float *row[TILE_COLS];
+
+            for (int64_t j = 0; j < TILE_COLS; j++)
+                row[j] = from + (begin + j) * k;
+            pack_turned(to + i * k * TILE_COLS, row, n - begin, k);
+        } else
+            pack_panel(to + i * n * TILE_COLS, from + begin, n, k, k - begin);
+        as_operands(c, to + i * depth * TILE_COLS, depth * TILE_COLS);
+    }
+}
+
+static panels_copy *find(const cpu_ctx *c, const mb_tensor *w, enum layout layout)
+{
+    for (int i = 0; i < c->n_copies; i++) {
+        panels_copy *p = &c->copies[i];
+
+        if (p->of.data == w->data && p->layout == layout && p->of.slices == w->slices &&
+            p->of.rows == w->rows && p->of.cols == w->cols)
+            return p;
+    }
+    return NULL;
+}
+
+static panels_copy *add(cpu_ctx *c, const mb_tensor *w, enum layout layout)
+{
+    size_t bytes = (size_t)(w->slices * slice_size(w, layout)) * sizeof(float);
+
+    if (c->n_copies == c->max_copies) {
+        c->max_copies = c->max_copies ? 2 * c->max_copies : 64;
+        c->copies = realloc(c->copies, (size_t)c->max_copies * sizeof *c->copies);
+        if (!c->copies)
+            abort();
+    }
+    c->copies[c->n_copies] = (panels_copy){ *w, layout, mb_arena_take(&c->weights, bytes) };
+    cpu_note_own(c);
+    return &c->copies[c->n_copies++];
+}
+
+const float *packed_weights(mb_ctx *base, const mb_tensor *w, enum layout layout)
+{
+    cpu_ctx *c = (cpu_ctx *)base;
+    panels_copy *p = find(c, w, layout);
+    bool known = p && w->parameter; /* others change without a word */
+
+    if (!p)
+        p = add(c, w, layout);
+    if (!known)
+        pack(base, p->panels, w, layout);
+    return p->panels;
+}
+
+void cpu_weights_changed(mb_ctx *base)
+{
+    cpu_ctx *c = (cpu_ctx *)base;
+
+    c->n_copies = 0;
+    mb_arena_reset(&c->weights);
+}
+
+void weights_free(cpu_ctx *c)
+{
+    mb_arena_free(&c->weights);
+    free(c->copies);
+}

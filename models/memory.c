@@ -1,0 +1,111 @@
+/* How much memory training takes: said in advance by formulas, and as it was. The formulas stand in
+   README.md, "Memory", where the letters are. */
+#include "models/block.h"
+
+#include <math.h>
+
+/* S: rows that the feed-forward parts take. */
+static int64_t routed_rows(const mb_model *m, bool padded)
+{
+    const mb_model_config *g = &m->config;
+    int64_t t = g->batch * g->len, k = m->arch->top_k;
+    bool experts_choose = m->arch->choice == MB_EXPERT_CHOOSES;
+    double share = g->capacity * (experts_choose ? 1 : (double)k) / g->experts;
+    int64_t room = (int64_t)ceil(share * (double)t);
+
+    if (m->arch->ffn != MB_BY_ROUTER)
+        return t;
+    room = (g->capacity > 0 && room < t ? room : t) * g->experts;
+    return padded || experts_choose || room < t * k ? room : t * k;
+}
+
+/* Elements that the forward of one layer makes. */
+static int64_t layer_elements(const mb_model *m, int64_t s)
+{
+    const mb_model_config *g = &m->config;
+    int64_t t = g->batch * g->len, d = g->width, f = g->ffn_width;
+    int64_t n = 10 * t * d + t * g->heads + s * (d + 3 * f);
+
+    if (g->norm == MB_PRE)
+        n += 2 * t * d;
+    if (m->arch->ffn == MB_BY_ROUTER) {
+        n += s * d + t * g->experts;
+        if (g->jitter > 0)
+            n += t * d;
+        if (g->gate == MB_INSIDE)
+            n += t * d;
+    }
+    return n;
+}
+
+/* Elements of the buffers that gradients pass on to each other. */
+static int64_t gradient_elements(const mb_model *m, int64_t s)
+{
+    const mb_model_config *g = &m->config;
+    int64_t t = g->batch * g->len, d = g->width, n = 9 * t * d + 3 * s * g->ffn_width;
+
+    return m->arch->ffn == MB_BY_ROUTER ? n + s * d + t * g->experts : n;
+}
+
+static int64_t activation_elements(const mb_model *m, int64_t s)
+{
+    const mb_model_config *g = &m->config;
+    int64_t td = g->batch * g->len * g->width, layer = layer_elements(m, s), n = g->layers;
+
+    return 2 * td + (g->recompute == MB_RECOMPUTE_LAYER ? n * td + layer : n * layer) +
+           gradient_elements(m, s);
+}
+
+/* Scores, choices and indices of learned routes; a recomputed layer chooses twice. */
+static int64_t route_bytes(const mb_model *m)
+{
+    const mb_model_config *g = &m->config;
+    int64_t t = g->batch * g->len, k = m->arch->top_k;
+    int64_t chosen = m->arch->choice == MB_EXPERT_CHOOSES ? g->experts : k;
+    int64_t layer = t * (4 * g->experts + 12 * chosen + 16 * k + 16);
+
+    if (m->arch->ffn != MB_BY_ROUTER)
+        layer = 0;
+    return 22 * t + g->layers * layer * (g->recompute == MB_RECOMPUTE_LAYER ? 2 : 1);
+}
+
+static uint64_t matrix_elements(const mb_model *m)
+{
+    uint64_t n = 0;
+
+    for (size_t i = 0; i < m->n_params; i++)
+        if (m->params[i].kind == MB_MATRIX)
+            n += (uint64_t)mb_count(&m->params[i].t);
+    return n;
+}
+
+mb_memory mb_model_memory(const mb_model *m)
+{
+    const mb_model_config *g = &m->config;
+    mb_keeping keeping = mb_ctx_keeping(m->c);
+    uint64_t weights = mb_model_params_total(m) * sizeof(float);
+    int64_t threads = mb_ctx_threads(m->c), v = g->vocab, d = g->width;
+    int64_t head = threads * keeping.head_rows * (v + 3 * d) + (threads - 1) * v * d;
+
+    return (mb_memory){
+        .weights = weights,
+        .gradients = weights,
+        .moments = 2 * weights,
+        .copies = (uint64_t)keeping.copies * matrix_elements(m),
+        .activations =
+            (uint64_t)(keeping.activation * activation_elements(m, routed_rows(m, keeping.padded))),
+        .routes = (uint64_t)route_bytes(m),
+        .head = (uint64_t)head * sizeof(float),
+    };
+}
+
+uint64_t mb_memory_total(const mb_memory *b)
+{
+    return b->weights + b->gradients + b->moments + b->copies + b->activations + b->routes +
+           b->head;
+}
+
+uint64_t mb_model_held(const mb_model *m)
+{
+    return 4 * sizeof(float) * (uint64_t)m->total + mb_ctx_held(m->c);
+}

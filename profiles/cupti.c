@@ -1,0 +1,317 @@
+/* The source cupti: counters of the GPU by CUPTI's own names ("dram__bytes_read.sum"), of
+   everything that the device does between start and stop.
+
+   The hardware counts few at once, so metrics are dealt to sets, and the sets take turns: the first
+   region counts the first set, the next the second. Regions must therefore do the same work, and at
+   least as many as there are sets; what is reported for all is what each counted in its own, in
+   proportion. Nothing is replayed, so the device's memory needs no saving. */
+#include "profiles/cupti.h"
+
+#include "base/file.h"
+#include "profiles/driver.h"
+#include "profiles/source.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct turn { /* one set of metrics */
+    mb_counted **counts;
+    double *sums, *values; /* over its regions; of the last */
+    uint8_t *data;         /* CUPTI's image of what was counted */
+    size_t data_size;
+    size_t regions;
+} turn;
+
+typedef struct state {
+    mb_cupti cupti;
+    mb_driver driver;
+    uint8_t *availability;
+    mb_metric_sets sets;
+    turn *turns; /* (sets.n) */
+    CUpti_Profiler_Host_Object *host;
+    CUpti_RangeProfiler_Object *profiler;
+    mb_counted **counts;
+    size_t n, regions;
+    bool running, gone; /* in a region; nothing counts any more */
+} state;
+
+/* PARAMS of a call: its size, and what is set of it. */
+#define PARAMS(type, ...)                                                                          \
+    &(type)                                                                                        \
+    {                                                                                              \
+        .structSize = type##_STRUCT_SIZE, __VA_ARGS__                                              \
+    }
+
+static enum mb_count_status status_of(CUptiResult result)
+{
+    switch (result) {
+    case CUPTI_ERROR_INSUFFICIENT_PRIVILEGES:
+    case CUPTI_ERROR_VIRTUALIZED_DEVICE_INSUFFICIENT_PRIVILEGES:
+        return MB_COUNT_NOT_PERMITTED;
+    case CUPTI_ERROR_NOT_SUPPORTED:
+    case CUPTI_ERROR_VIRTUALIZED_DEVICE_NOT_SUPPORTED:
+    case CUPTI_ERROR_CONFIDENTIAL_COMPUTING_NOT_SUPPORTED:
+    case CUPTI_ERROR_CMP_DEVICE_NOT_SUPPORTED:
+    case CUPTI_ERROR_MIG_DEVICE_NOT_SUPPORTED:
+    case CUPTI_ERROR_SLI_DEVICE_NOT_SUPPORTED:
+    case CUPTI_ERROR_WSL_DEVICE_NOT_SUPPORTED:
+        return MB_COUNT_NOT_SUPPORTED;
+    default:
+        return MB_COUNT_ERROR;
+    }
+}
+
+/* No metric counts from now on. */
+static void give_up(state *s, enum mb_count_status status)
+{
+    size_t i;
+
+    for (i = 0; i < s->n; i++)
+        s->counts[i]->status = status;
+    s->running = false;
+    s->gone = true;
+}
+
+/* Whether CUPTI did what was asked; else it is given up. */
+static bool done(state *s, CUptiResult result)
+{
+    if (result != CUPTI_SUCCESS)
+        give_up(s, status_of(result));
+    return result == CUPTI_SUCCESS;
+}
+
+/* ---- opening -------------------------------------------------------------------------------- */
+
+/* Which of the chip's counters this device lends; needs no more than asking twice. */
+static bool ask_availability(state *s)
+{
+    CUpti_Profiler_GetCounterAvailability_Params p = {
+        .structSize = CUpti_Profiler_GetCounterAvailability_Params_STRUCT_SIZE,
+        .ctx = s->driver.context
+    };
+
+    if (!done(s, s->cupti.availability(&p)))
+        return false;
+    s->availability = p.pCounterAvailabilityImage = mb_alloc(p.counterAvailabilityImageSize);
+    return done(s, s->cupti.availability(&p));
+}
+
+static bool make_sets(state *s, const char *chip)
+{
+    const char **metrics = mb_zalloc(s->n, sizeof *metrics);
+    mb_err err;
+    size_t i;
+
+    for (i = 0; i < s->n; i++)
+        metrics[i] = s->counts[i]->event.name;
+    err = mb_metric_sets_make(&s->cupti, chip, s->availability, metrics, s->n, &s->sets);
+    free(metrics);
+    for (i = 0; !err && i < s->n; i++)
+        s->counts[i]->status = s->sets.counts[i] ? MB_COUNT_OK : MB_COUNT_NOT_SUPPORTED;
+    return !err;
+}
+
+static mb_counted *count_of(const state *s, const char *metric)
+{
+    size_t i = 0;
+
+    while (strcmp(s->counts[i]->event.name, metric))
+        i++;
+    return s->counts[i];
+}
+
+static bool open_turn(state *s, turn *t, const mb_metric_set *set)
+{
+    CUpti_RangeProfiler_GetCounterDataSize_Params p = {
+        .structSize = CUpti_RangeProfiler_GetCounterDataSize_Params_STRUCT_SIZE,
+        .pRangeProfilerObject = s->profiler,
+        .pMetricNames = set->metrics,
+        .numMetrics = set->n,
+        .maxNumOfRanges = 1,
+        .maxNumRangeTreeNodes = 1,
+    };
+    size_t i;
+
+    t->counts = mb_zalloc(set->n, sizeof *t->counts);
+    t->sums = mb_zalloc(set->n, sizeof *t->sums);
+    t->values = mb_zalloc(set->n, sizeof *t->values);
+    for (i = 0; i < set->n; i++)
+        t->counts[i] = count_of(s, set->metrics[i]);
+    if (!done(s, s->cupti.data_size(&p)))
+        return false;
+    t->data_size = p.counterDataSize;
+    t->data = mb_zalloc(1, t->data_size);
+    return true;
+}
+
+static bool open_device(state *s)
+{
+    CUpti_Device_GetChipName_Params chip = { .structSize =
+                                                 CUpti_Device_GetChipName_Params_STRUCT_SIZE };
+    CUpti_Profiler_Host_Initialize_Params host = {
+        .structSize = CUpti_Profiler_Host_Initialize_Params_STRUCT_SIZE,
+        .profilerType = CUPTI_PROFILER_TYPE_RANGE_PROFILER,
+    };
+    CUpti_RangeProfiler_Enable_Params enable = { .structSize =
+                                                     CUpti_RangeProfiler_Enable_Params_STRUCT_SIZE,
+                                                 .ctx = s->driver.context };
+
+    chip.deviceIndex = (size_t)s->driver.device;
+    if (!done(s, s->cupti.initialize(PARAMS(CUpti_Profiler_Initialize_Params, .pPriv = NULL))) ||
+        !done(s, s->cupti.chip_name(&chip)) || !ask_availability(s) ||
+        !make_sets(s, chip.pChipName))
+        return false;
+    host.pChipName = chip.pChipName;
+    host.pCounterAvailabilityImage = s->availability;
+    if (!done(s, s->cupti.host_open(&host)))
+        return false;
+    s->host = host.pHostObject;
+    if (!done(s, s->cupti.enable(&enable)))
+        return false;
+    s->profiler = enable.pRangeProfilerObject;
+    return true;
+}
+
+static void close_cupti(void *of)
+{
+    state *s = of;
+    size_t i;
+
+    for (i = 0; s->turns && i < s->n; i++) {
+        free(s->turns[i].counts);
+        free(s->turns[i].sums);
+        free(s->turns[i].values);
+        free(s->turns[i].data);
+    }
+    if (s->profiler)
+        s->cupti.disable(
+            PARAMS(CUpti_RangeProfiler_Disable_Params, .pRangeProfilerObject = s->profiler));
+    if (s->host)
+        s->cupti.host_close(
+            PARAMS(CUpti_Profiler_Host_Deinitialize_Params, .pHostObject = s->host));
+    mb_metric_sets_free(&s->sets);
+    mb_driver_close(&s->driver);
+    mb_cupti_close(&s->cupti);
+    free(s->turns);
+    free(s->availability);
+    free(s);
+}
+
+static void *open_cupti(mb_counted **counts, size_t n, int threads)
+{
+    state *s = mb_zalloc(1, sizeof *s);
+    bool works;
+    size_t i;
+
+    s->counts = counts;
+    s->n = n;
+    works = !mb_driver_open(&s->driver) && !mb_cupti_open(&s->cupti) && open_device(s);
+    if (works)
+        s->turns = mb_zalloc(n, sizeof *s->turns);
+    for (i = 0; works && i < s->sets.n; i++)
+        works = open_turn(s, &s->turns[i], &s->sets.set[i]);
+    if (works)
+        return s;
+    close_cupti(s);
+    return NULL;
+}
+
+/* ---- counting ------------------------------------------------------------------------------- */
+
+static bool configure(state *s, turn *t, const mb_metric_set *set)
+{
+    return done(s, s->cupti.data_clear(
+                       PARAMS(CUpti_RangeProfiler_CounterDataImage_Initialize_Params,
+                              .pRangeProfilerObject = s->profiler, .counterDataSize = t->data_size,
+                              .pCounterData = t->data))) &&
+           done(s,
+                s->cupti.configure(PARAMS(
+                    CUpti_RangeProfiler_SetConfig_Params, .pRangeProfilerObject = s->profiler,
+                    .configSize = set->config_size, .pConfig = set->config,
+                    .counterDataImageSize = t->data_size, .pCounterDataImage = t->data,
+                    .range = CUPTI_UserRange, .replayMode = CUPTI_UserReplay, .maxRangesPerPass = 1,
+                    .numNestingLevels = 1, .minNestingLevel = 1, .targetNestingLevel = 1)));
+}
+
+static void start_cupti(void *of)
+{
+    state *s = of;
+    size_t which;
+
+    if (s->gone || s->sets.n == 0)
+        return;
+    which = s->regions % s->sets.n;
+    s->running =
+        s->driver.synchronize() == 0 && configure(s, &s->turns[which], &s->sets.set[which]) &&
+        done(s, s->cupti.start(PARAMS(CUpti_RangeProfiler_Start_Params,
+                                      .pRangeProfilerObject = s->profiler))) &&
+        done(s, s->cupti.push(PARAMS(CUpti_RangeProfiler_PushRange_Params,
+                                     .pRangeProfilerObject = s->profiler, .pRangeName = "region")));
+}
+
+/* What the last region counted, of the set whose turn it was. */
+static bool evaluate(state *s, turn *t, const mb_metric_set *set)
+{
+    CUpti_RangeProfiler_DecodeData_Params decode = {
+        .structSize = CUpti_RangeProfiler_DecodeData_Params_STRUCT_SIZE,
+        .pRangeProfilerObject = s->profiler,
+    };
+
+    if (!done(s, s->cupti.decode(&decode)))
+        return false;
+    if (decode.numOfRangeDropped > 0) {
+        give_up(s, MB_COUNT_ERROR);
+        return false;
+    }
+    return done(
+        s, s->cupti.host_evaluate(PARAMS(
+               CUpti_Profiler_Host_EvaluateToGpuValues_Params, .pHostObject = s->host,
+               .pCounterDataImage = t->data, .counterDataImageSize = t->data_size, .rangeIndex = 0,
+               .ppMetricNames = set->metrics, .numMetrics = set->n, .pMetricValues = t->values)));
+}
+
+/* Every set's sums in proportion to all regions; a set whose turn has not come has none. */
+static void tell(state *s)
+{
+    size_t i, k;
+
+    for (i = 0; i < s->sets.n; i++)
+        for (k = 0; k < s->sets.set[i].n; k++) {
+            turn *t = &s->turns[i];
+
+            t->counts[k]->status = t->regions ? MB_COUNT_OK : MB_COUNT_MULTIPLEXED;
+            if (t->regions)
+                t->counts[k]->value = t->sums[k] * (double)s->regions / (double)t->regions;
+        }
+}
+
+static void stop_cupti(void *of)
+{
+    state *s = of;
+    size_t which, k;
+    turn *t;
+
+    if (!s->running)
+        return;
+    s->running = false;
+    which = s->regions % s->sets.n;
+    t = &s->turns[which];
+    if (s->driver.synchronize() != 0) { /* the backend will say why */
+        give_up(s, MB_COUNT_ERROR);
+        return;
+    }
+    if (!done(s, s->cupti.pop(PARAMS(CUpti_RangeProfiler_PopRange_Params,
+                                     .pRangeProfilerObject = s->profiler))) ||
+        !done(s, s->cupti.stop(PARAMS(CUpti_RangeProfiler_Stop_Params,
+                                      .pRangeProfilerObject = s->profiler))) ||
+        !evaluate(s, t, &s->sets.set[which]))
+        return;
+    for (k = 0; k < s->sets.set[which].n; k++)
+        t->sums[k] += t->values[k];
+    t->regions++;
+    s->regions++;
+    tell(s);
+}
+
+const mb_source mb_source_cupti = { "cupti",     NULL,       true,       open_cupti,
+                                    start_cupti, stop_cupti, close_cupti };

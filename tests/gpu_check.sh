@@ -1,0 +1,159 @@
+#!/bin/sh
+# One command for a machine with a GPU: gpu_check.sh BUILD_FOLDER, from the root of the checkout or of
+# what `make gpu-bundle` made. Is every operation right, is it deterministic, do counters and ledger
+# agree, how long is a step? Writes gpu-check/ (the database, the table, logs) and prints the table.
+# Needs no package manager, no Python, no sqlite3. Exit 1 when anything is wrong, or there is no GPU.
+set -u
+build=$1
+budget=${GPU_CHECK_SECONDS:-450}
+start=$(date +%s)
+failed=0
+out=gpu-check
+
+# Shared libraries that came along, and CUDA's where only a Python environment has them.
+more=$PWD/lib
+python=$(command -v python3 || true)
+for folder in "${python%/bin/*}"/lib/python3*/site-packages/nvidia/*/lib /usr/local/cuda/lib64 \
+    /usr/local/cuda/extras/CUPTI/lib64; do
+    [ -d "$folder" ] && more=$more:$folder
+done
+export LD_LIBRARY_PATH="$more${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+m=$PWD/$build/motbench
+
+# The one line that says why nothing can be checked here.
+stop() {
+    echo "gpu-check: $*" >&2
+    exit 1
+}
+"$m" --version >/dev/null 2>&1 || "$m" list archs >/dev/null || stop "$m does not run"
+"$m" doctor --format csv 2>&1 | tr -d '"' >doctor.$$
+gpu=$(grep '^GPU driver,' doctor.$$)
+case $gpu in
+"GPU driver,ok,"*) ;;
+*)
+    rm -f doctor.$$
+    stop "no GPU: ${gpu#GPU driver,no,}"
+    ;;
+esac
+"$m" list backends --format csv | tr -d '"' | grep -q '^cuda' || {
+    rm -f doctor.$$
+    stop "this build has no backend cuda: make CUDA=1"
+}
+rm -rf "$out"
+mkdir -p "$out/tokens"
+mv doctor.$$ "$out/doctor.csv"
+export MOTBENCH_DATA="$PWD/$out/data"
+db=$out/gpu-check.db
+table=$out/table.txt
+
+say() { # RESULT...
+    printf '%5d s  %s\n' $(($(date +%s) - start)) "$*" | tee -a "$table"
+}
+why() { # LOG: the line of it that says most
+    grep -m 1 -e '^motbench:' -e '^\[FAIL\]' "$1" || tail -n 1 "$1"
+}
+check() { # CLAIM LOG COMMAND...
+    claim=$1 log=$out/$2.log
+    shift 2
+    if "$@" >"$log" 2>&1; then
+        say "ok      $claim"
+    else
+        failed=$((failed + 1))
+        say "FAILED  $claim: $(why "$log")"
+    fi
+}
+
+# ---- (a) operations against ref, (b) whole models against PyTorch's values
+cuda_tests() { # PATTERN: passes only when the device was there and nothing was left out
+    "$build/tests/all" --filter "$1"
+}
+check "operations agree with ref, fp32 and bf16" operations cuda_tests '@(op|op_gradient|op_hand|choose|cuda)/*'
+check "models agree with the golden values" golden cuda_tests 'golden/*'
+check "equal slices are dense, experts of one are dense" models cuda_tests '@(model|gradient|cost)/*'
+
+# ---- (c) the same bits twice, at training size
+"$build/bench/tokens" "$out/tokens" 128 || stop "no token data"
+run() { # VERB ARGUMENT...
+    verb=$1
+    shift
+    "$m" "$verb" workloads/gpu.ini --backend cuda --precision bf16 \
+        -S "workload.path=$PWD/$out/tokens" "$@"
+}
+size() { # NAME: its settings, as the paper has them
+    case $1 in
+    37M) echo model.width=256 model.layers=4 model.heads=8 workload.batch=12 ;;
+    94M) echo model.width=512 model.layers=8 model.heads=8 workload.batch=8 ;;
+    443M) echo model.width=1024 model.layers=24 model.heads=16 workload.batch=6 ;;
+    1.5B) echo model.width=2048 model.layers=24 model.heads=16 workload.batch=4 ;;
+    esac | sed 's/[a-z]*\.[a-z_]*=/-S &/g'
+}
+losses() { # FOLDER: every value of every curve of a database, without what is measured in seconds
+    "$m" db export --db "$1.db" -o "$1" >&2 && cut -d, -f1-7 "$1/v_curve.csv"
+}
+# shellcheck disable=SC2046
+twice() {
+    for turn in 1 2; do
+        run run --db "$out/bits$turn.db" --quiet $(size 94M) -S workload.steps=5 \
+            -S workload.eval_every=5 || return 1
+        losses "$out/bits$turn" >"$out/bits$turn.csv" || return 1
+    done
+    [ -s "$out/bits1.csv" ] && cmp "$out/bits1.csv" "$out/bits2.csv"
+}
+check "94M of every architecture gives the same bits twice" bits twice
+
+# ---- (d) counters against the ledger, (e) steps
+value() { # METRIC LOG
+    awk -F, -v name="$1" '{ gsub(/"/, "") } $1 == "metric" && $2 == name { v = $4 } END {
+        if (v == "") print "-"; else printf "%.4g", v }' "$2"
+}
+# shellcheck disable=SC2046
+cell() { # SIZE ARCH
+    name=$1-$2
+    if [ $(($(date +%s) - start)) -gt "$budget" ]; then
+        say "not run $1 $2: the time is spent"
+        return
+    fi
+    if ! run profile -a "$2" -p gpu --db "$db" --counts --format csv --warm-up 3 --steps 10 \
+        --traced 2 $(size "$1") >"$out/$name.csv" 2>"$out/$name.log"; then
+        failed=$((failed + 1))
+        say "FAILED  $1 $2: $(why "$out/$name.log")"
+        return
+    fi
+    hardware=$(value hardware "$out/$name.csv")
+    say "$(printf '%-5s %-7s %9s ms %10s token/s  MFU %% of the datasheet: %s exact, %s palm12, %s causal6; of a product: %s  hardware/executed %s %%' \
+        "$1" "$2" "$(value step "$out/$name.csv")" "$(value throughput "$out/$name.csv")" \
+        "$(value mfu.exact.datasheet "$out/$name.csv")" \
+        "$(value mfu.palm12.datasheet "$out/$name.csv")" \
+        "$(value mfu.causal6.datasheet "$out/$name.csv")" \
+        "$(value mfu.exact.product "$out/$name.csv")" "$hardware")"
+    awk -v h="$hardware" 'BEGIN { exit h != "-" && (h < 98 || h > 102) }' || {
+        failed=$((failed + 1))
+        say "FAILED  $1 $2: hardware and executed FLOPs differ by more than 2 %"
+    }
+}
+for s in 443M 94M 37M 1.5B; do
+    for a in dense mot switch moe-ec; do
+        cell $s $a
+    done
+done
+
+# ---- (f) PyTorch, where it is installed, in turns with ours
+if python3 -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; then
+    check "dense and MoT steps in turns with compiled PyTorch (see peers.log)" peers \
+        "$build/bench/driver" -s gpu -r 5 -p python3 -o "$out/peers"
+    cat "$out/peers.log" >>"$table"
+else
+    say "not run PyTorch: not installed"
+fi
+
+# ---- (g) bad memory accesses
+sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null)
+if [ -n "$sanitizer" ]; then
+    check "compute-sanitizer finds nothing in a tiny model" sanitizer "$sanitizer" --error-exitcode 9 \
+        "$m" run workloads/smoke.ini -a mot,switch --backend cuda --precision bf16 --quiet \
+        --db "$out/tiny.db" -S workload.steps=2
+else
+    say "not run compute-sanitizer: not installed"
+fi
+say "$failed failed; $db, $table, logs beside them"
+[ "$failed" = 0 ]

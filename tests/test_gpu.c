@@ -1,0 +1,215 @@
+/* Counters of a GPU, tested without one: against stand-ins for the driver, NVML and CUPTI
+   (tests/fake), and what the real CUPTI says of an H100's chip. */
+#include "base/file.h"
+#include "profiles/counter.h"
+#include "profiles/gpu.h"
+#include "profiles/nvml.h"
+
+#include <criterion/criterion.h>
+#include <dlfcn.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Loads a stand-in, which is then what its soname means in this process. */
+static void load(const char *name)
+{
+    char self[512], *path;
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+
+    cr_assert_gt(n, 0);
+    self[n] = '\0';
+    *strrchr(self, '/') = '\0';
+    path = mb_format("%s/fake/%s", self, name);
+    if (!mb_exists(path))
+        cr_skip_test("%s was not built: CUPTI's headers were not found", name);
+    cr_assert(dlopen(path, RTLD_NOW), "%s", dlerror());
+    free(path);
+}
+
+static void load_all(void)
+{
+    load("libcuda.so.1");
+    load("libnvidia-ml.so.1");
+    load("libcupti.so.13");
+}
+
+static const mb_counted *count(mb_counter *c, const char *name)
+{
+    size_t n, i;
+    const mb_counted *counts = mb_counter_read(c, &n);
+
+    for (i = 0; i < n; i++)
+        if (!strcmp(counts[i].event.name, name))
+            return &counts[i];
+    cr_assert_fail("%s is not counted", name);
+    return NULL;
+}
+
+static void expect(mb_counter *c, const char *name, enum mb_count_status status, double value)
+{
+    const mb_counted *got = count(c, name);
+
+    cr_expect_eq(got->status, status, "%s: %s", name, mb_count_status_name[got->status]);
+    if (status == MB_COUNT_OK)
+        cr_expect_float_eq(got->value, value, 1e-9, "%s: %g", name, got->value);
+    else
+        cr_expect(isnan(got->value), "%s has a value", name);
+}
+
+static mb_counter *open(const mb_event *events, size_t n)
+{
+    mb_counter *c;
+    size_t i;
+
+    for (i = 0; i < n; i++)
+        cr_assert_eq(mb_event_check(&events[i]), MB_OK, "%s", mb_message());
+    mb_counter_open(events, n, 1, &c);
+    return c;
+}
+
+static void regions(mb_counter *c, int n)
+{
+    for (; n > 0; n--) {
+        mb_counter_start(c);
+        mb_counter_stop(c);
+    }
+}
+
+/* ---- CUPTI ---------------------------------------------------------------------------------- */
+
+static const mb_event metrics[] = { { "cupti", "a.first", "1" },  { "cupti", "b.first", "1" },
+                                    { "cupti", "a.second", "1" }, { "cupti", "n.one", "1" },
+                                    { "cupti", "x.many", "1" },   { "clock", "wall", "ns" } };
+enum { METRICS = sizeof metrics / sizeof *metrics };
+
+Test(gpu, metrics_take_turns_and_are_told_for_all_regions)
+{
+    mb_counter *c;
+
+    load_all();
+    c = open(metrics, METRICS);
+    regions(c, 1);
+    expect(c, "a.first", MB_COUNT_OK, 10);
+    expect(c, "b.first", MB_COUNT_MULTIPLEXED, NAN); /* its turn has not come */
+    regions(c, 4);
+    expect(c, "a.first", MB_COUNT_OK, 5 * 10); /* in 3 of 5 regions */
+    expect(c, "a.second", MB_COUNT_OK, 5 * 10);
+    expect(c, "b.first", MB_COUNT_OK, 5 * 100);
+    expect(c, "n.one", MB_COUNT_NOT_SUPPORTED, NAN);
+    expect(c, "x.many", MB_COUNT_NOT_SUPPORTED, NAN);
+    mb_counter_close(c);
+}
+
+static void refused(const char *code, enum mb_count_status status)
+{
+    mb_counter *c;
+
+    setenv("FAKE_REFUSES", code, 1);
+    c = open(metrics, METRICS);
+    regions(c, 2);
+    expect(c, "a.first", status, NAN);
+    expect(c, "b.first", status, NAN);
+    mb_counter_close(c);
+}
+
+Test(gpu, a_device_that_lends_no_counters_says_why)
+{
+    load_all();
+    refused("35", MB_COUNT_NOT_PERMITTED); /* CUPTI_ERROR_INSUFFICIENT_PRIVILEGES */
+    refused("43", MB_COUNT_NOT_SUPPORTED); /* CUPTI_ERROR_MIG_DEVICE_NOT_SUPPORTED */
+    refused("999", MB_COUNT_ERROR);
+}
+
+Test(gpu, a_thread_that_uses_no_device_has_nothing_counted)
+{
+    mb_event energy = { "nvml", "energy", "J" };
+    mb_counter *c;
+
+    load_all();
+    setenv("FAKE_NO_CONTEXT", "1", 1);
+    c = open(metrics, METRICS);
+    regions(c, 1);
+    expect(c, "a.first", MB_COUNT_NOT_SUPPORTED, NAN);
+    mb_counter_close(c);
+    c = open(&energy, 1);
+    regions(c, 1);
+    expect(c, "energy", MB_COUNT_NOT_SUPPORTED, NAN);
+    mb_counter_close(c);
+}
+
+Test(gpu, only_counters_of_the_gpu_disturb)
+{
+    for (size_t i = 0; i < METRICS; i++)
+        cr_expect_eq(mb_event_disturbs(&metrics[i]), !strcmp(metrics[i].source, "cupti"));
+}
+
+/* ---- NVML ----------------------------------------------------------------------------------- */
+
+static const mb_event managed[] = { { "nvml", "energy", "J" },
+                                    { "nvml", "sm_clock", "Hz" },
+                                    { "nvml", "memory_clock", "Hz" },
+                                    { "nvml", "power_capped", "steps" },
+                                    { "nvml", "throttled", "steps" } };
+
+Test(gpu, energy_adds_up_clocks_are_the_slowest_and_reasons_are_told_apart)
+{
+    mb_counter *c;
+
+    load_all();
+    setenv("FAKE_REASONS", "0x4", 1); /* the cap on power */
+    c = open(managed, 5);
+    regions(c, 1);
+    setenv("FAKE_REASONS", "0x60", 1); /* heat */
+    regions(c, 2);
+    expect(c, "energy", MB_COUNT_OK, 3 * 2.5);
+    expect(c, "sm_clock", MB_COUNT_OK, 1950e6); /* 1980 at opening, then 10 less at each end */
+    expect(c, "memory_clock", MB_COUNT_OK, 3201e6);
+    expect(c, "power_capped", MB_COUNT_OK, 1);
+    expect(c, "throttled", MB_COUNT_OK, 2);
+    mb_counter_close(c);
+}
+
+Test(gpu, a_device_is_throttled_by_heat_and_not_by_its_cap_on_power)
+{
+    static const struct {
+        const char *reasons;
+        bool throttled;
+    } cases[] = { { "0", false },   { "0x1", false }, { "0x4", false }, { "0x8", true },
+                  { "0x20", true }, { "0x40", true }, { "0x80", true }, { "0x44", true } };
+    mb_nvml *n;
+
+    load_all();
+    cr_assert_eq(mb_nvml_open(&n), MB_OK, "%s", mb_message());
+    cr_assert_not(mb_nvml_throttled(n), "what NVML does not know is no fault");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        setenv("FAKE_REASONS", cases[i].reasons, 1);
+        cr_expect_eq(mb_nvml_throttled(n), cases[i].throttled, "%s", cases[i].reasons);
+    }
+    mb_nvml_close(n);
+}
+
+/* ---- what there is -------------------------------------------------------------------------- */
+
+static void note(void *user, const char *what, bool works, const char *detail)
+{
+    FILE *f = user;
+
+    fprintf(f, "%s: %s %s\n", what, works ? "ok" : "no", detail);
+}
+
+Test(gpu, what_there_is_is_told_with_its_version)
+{
+    char *text;
+    size_t size;
+    FILE *f = open_memstream(&text, &size);
+
+    load_all();
+    mb_gpu_check(note, f);
+    fclose(f);
+    cr_expect(strstr(text, "NVML: ok Fake GPU, driver 1.2"), "%s", text);
+    cr_expect(strstr(text, "GPU driver: ok CUDA 13.0, devices: 1"), "%s", text);
+    cr_expect(strstr(text, "CUPTI: ok 13.0, "), "%s", text);
+    free(text);
+}

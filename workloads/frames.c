@@ -1,0 +1,179 @@
+/* Davis & Mermelstein 1980, in double: pre-emphasis, 25 ms Hann windows, a 512-point Fourier
+   transform, 40 triangles between 60 and 7600 Hz on the mel scale, logarithm, cosine transform. */
+#include "workloads/frames.h"
+#include "base/file.h"
+
+#include <complex.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { POINTS = 512, BINS = POINTS / 2 + 1, MELS = 40 };
+
+static struct tables {
+    double window[MB_FRAME_WINDOW];
+    double complex twiddle[POINTS / 2];
+    double mel[MELS][BINS];
+    int first[MELS], last[MELS]; /* bins of a triangle that are not 0 */
+    double cosine[MB_CEPSTRA][MELS];
+} tables;
+
+static double to_mel(double hz)
+{
+    return 2595 * log10(1 + hz / 700);
+}
+
+static double from_mel(double mel)
+{
+    return 700 * (pow(10, mel / 2595) - 1);
+}
+
+static void make_triangles(void)
+{
+    double low = to_mel(60), step = (to_mel(7600) - low) / (MELS + 1);
+
+    for (int m = 0; m < MELS; m++) {
+        double left = from_mel(low + m * step), top = from_mel(low + (m + 1) * step);
+        double right = from_mel(low + (m + 2) * step);
+
+        tables.first[m] = BINS;
+        for (int b = 0; b < BINS; b++) {
+            double hz = (double)b * MB_SOUND_RATE / POINTS;
+            double w = hz < top ? (hz - left) / (top - left) : (right - hz) / (right - top);
+
+            tables.mel[m][b] = w > 0 ? w : 0;
+            if (w > 0) {
+                tables.first[m] = b < tables.first[m] ? b : tables.first[m];
+                tables.last[m] = b;
+            }
+        }
+    }
+}
+
+static void make_tables(void)
+{
+    for (int i = 0; i < MB_FRAME_WINDOW; i++)
+        tables.window[i] = 0.5 - 0.5 * cos(2 * M_PI * i / (MB_FRAME_WINDOW - 1));
+    for (int i = 0; i < POINTS / 2; i++)
+        tables.twiddle[i] = cexp(-2 * M_PI * I * i / POINTS);
+    make_triangles();
+    for (int c = 0; c < MB_CEPSTRA; c++) {
+        for (int m = 0; m < MELS; m++)
+            tables.cosine[c][m] = cos(M_PI * c * (m + 0.5) / MELS);
+    }
+}
+
+/* In place, radix 2. */
+static void transform(double complex *x)
+{
+    for (int i = 1, j = 0; i < POINTS; i++) {
+        int bit = POINTS / 2;
+
+        for (; j & bit; bit /= 2)
+            j ^= bit;
+        j ^= bit;
+        if (i < j) {
+            double complex swap = x[i];
+
+            x[i] = x[j];
+            x[j] = swap;
+        }
+    }
+    for (int half = 1; half < POINTS; half *= 2) {
+        for (int block = 0; block < POINTS; block += 2 * half) {
+            for (int k = 0; k < half; k++) {
+                double complex odd = x[block + half + k],
+                               t = tables.twiddle[k * (POINTS / 2 / half)];
+                double re = creal(odd) * creal(t) - cimag(odd) * cimag(t);
+                double im = creal(odd) * cimag(t) + cimag(odd) * creal(t);
+
+                x[block + half + k] = x[block + k] - CMPLX(re, im);
+                x[block + k] += CMPLX(re, im);
+            }
+        }
+    }
+}
+
+/* Sample I with pre-emphasis. */
+static double emphasised(const mb_sound *s, int64_t i)
+{
+    return s->sample[i] - (i > 0 ? 0.97 * s->sample[i - 1] : 0);
+}
+
+static void to_cepstra(const double *spectrum, float *out)
+{
+    double level[MELS];
+
+    for (int m = 0; m < MELS; m++) {
+        double sum = 0;
+
+        for (int b = tables.first[m]; b <= tables.last[m]; b++)
+            sum += tables.mel[m][b] * spectrum[b];
+        level[m] = log(sum + 1e-6); /* of sounds with a mean square of 1: far below speech */
+    }
+    for (int c = 0; c < MB_CEPSTRA; c++) {
+        double sum = 0;
+
+        for (int m = 0; m < MELS; m++)
+            sum += tables.cosine[c][m] * level[m];
+        out[c] = (float)sum;
+    }
+}
+
+/* Two real frames are one complex transform: x + iy. */
+static void measure_two(const mb_sound *s, int64_t f, bool both, float *out)
+{
+    double complex z[POINTS] = { 0 };
+    double spectrum[2][BINS];
+
+    for (int i = 0; i < MB_FRAME_WINDOW; i++) {
+        double x = emphasised(s, f * MB_FRAME_HOP + i);
+        double y = both ? emphasised(s, (f + 1) * MB_FRAME_HOP + i) : 0;
+
+        z[i] = CMPLX(x, y) * tables.window[i];
+    }
+    transform(z);
+    for (int b = 0; b < BINS; b++) {
+        double complex p = z[b], q = conj(z[(POINTS - b) % POINTS]);
+        double complex x = (p + q) / 2, y = (p - q) / 2;
+
+        spectrum[0][b] = creal(x) * creal(x) + cimag(x) * cimag(x);
+        spectrum[1][b] = creal(y) * creal(y) + cimag(y) * cimag(y);
+    }
+    to_cepstra(spectrum[0], out);
+    if (both)
+        to_cepstra(spectrum[1], out + MB_CEPSTRA);
+}
+
+static void normalise(float *frame, int64_t n)
+{
+    for (int c = 0; c < MB_CEPSTRA; c++) {
+        double sum = 0, square = 0, mean, scale;
+
+        for (int64_t f = 0; f < n; f++)
+            sum += frame[f * MB_CEPSTRA + c];
+        mean = sum / (double)n;
+        for (int64_t f = 0; f < n; f++)
+            square += pow(frame[f * MB_CEPSTRA + c] - mean, 2);
+        scale = 1 / sqrt(square / (double)n + 1e-6);
+        for (int64_t f = 0; f < n; f++)
+            frame[f * MB_CEPSTRA + c] = (float)((frame[f * MB_CEPSTRA + c] - mean) * scale);
+    }
+}
+
+int64_t mb_frames_count(int64_t samples)
+{
+    return samples < MB_FRAME_WINDOW ? 0 : (samples - MB_FRAME_WINDOW) / MB_FRAME_HOP + 1;
+}
+
+void mb_frames_measure(const mb_sound *s, float *frame)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    int64_t n = mb_frames_count(s->n);
+
+    pthread_once(&once, make_tables);
+    for (int64_t f = 0; f < n; f += 2)
+        measure_two(s, f, f + 1 < n, frame + f * MB_CEPSTRA);
+    normalise(frame, n);
+}

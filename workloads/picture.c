@@ -1,0 +1,70 @@
+#include "workloads/picture.h"
+#include "base/file.h"
+
+#include <png.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { LARGEST = 16384 /* pixels of a side */ };
+
+/* Bounds of cell I of N over LENGTH pixels, at least one of them. */
+static void cell(int64_t i, int64_t n, int64_t length, int64_t *from, int64_t *to)
+{
+    *from = i * length / n;
+    *to = (i + 1) * length / n;
+    if (*to == *from)
+        ++*to;
+}
+
+static void fit(const uint8_t *rgb, int64_t width, int64_t height, int64_t side, uint8_t *out)
+{
+    int64_t longest = width > height ? width : height;
+    int64_t w = width * side / longest, h = height * side / longest;
+
+    w = w < 1 ? 1 : w;
+    h = h < 1 ? 1 : h;
+    memset(out, 255, (size_t)(side * side * 3));
+    for (int64_t y = 0; y < h; y++) {
+        for (int64_t x = 0; x < w; x++) {
+            uint8_t *to = out + (((side - h) / 2 + y) * side + (side - w) / 2 + x) * 3;
+            int64_t x0, x1, y0, y1, sum[3] = { 0 }, n;
+
+            cell(x, w, width, &x0, &x1);
+            cell(y, h, height, &y0, &y1);
+            n = (x1 - x0) * (y1 - y0);
+            for (int64_t i = y0; i < y1; i++) {
+                for (int64_t k = x0; k < x1; k++) {
+                    for (int c = 0; c < 3; c++)
+                        sum[c] += rgb[(i * width + k) * 3 + c];
+                }
+            }
+            for (int c = 0; c < 3; c++)
+                to[c] = (uint8_t)((2 * sum[c] + n) / (2 * n));
+        }
+    }
+}
+
+mb_err mb_picture_read(const char *path, int side, uint8_t *out)
+{
+    png_image image = { .version = PNG_IMAGE_VERSION };
+    const png_color white = { 255, 255, 255 };
+    uint8_t *rgb = NULL;
+    mb_err err = MB_OK;
+
+    if (!png_image_begin_read_from_file(&image, path))
+        return mb_fail(MB_ECORRUPT, "%s: %s", path, image.message);
+    image.format = PNG_FORMAT_RGB;
+    if (image.width > LARGEST || image.height > LARGEST)
+        err = mb_fail(MB_ECORRUPT, "%s: %u x %u pixels, expected at most %d x %d", path,
+                      image.width, image.height, LARGEST, LARGEST);
+    if (!err) {
+        rgb = mb_alloc(PNG_IMAGE_SIZE(image));
+        if (!png_image_finish_read(&image, &white, rgb, 0, NULL))
+            err = mb_fail(MB_ECORRUPT, "%s: %s", path, image.message);
+    }
+    if (!err)
+        fit(rgb, image.width, image.height, side, out);
+    png_image_free(&image);
+    free(rgb);
+    return err;
+}
