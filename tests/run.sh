@@ -15,7 +15,7 @@ for script in tests/e2e_*.sh; do
     sh "$script" || failed=$((failed + 1))
 done
 "$MOTBENCH" doctor --db /nonexistent.db 2>/dev/null |
-    sed -n -e 's/^backend \([a-z]*\)  *ok .*/backend tested: \1/p' \
-        -e "s/^backend \([a-z]*\)  *no  */backend NOT tested: /p"
+    sed -n -e 's/ *$//' -e 's/^\(backend [a-z0-9, ]*[a-z0-9]\)  *ok .*/\1: tested/p' \
+        -e 's/^backend .*  no  *\(.*\)/NOT tested: \1/p'
 echo "test time: $(($(date +%s) - start)) s"
 [ "$failed" = 0 ]
