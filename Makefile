@@ -56,7 +56,7 @@ FOLDERS := base models models/kernels models/kernels/ref models/kernels/cpu mode
            workloads profiles results harness
 MEDIA_C := workloads/sound_read.c workloads/picture.c workloads/voice.c
 UNUSED  := harness/main.c profiles/$(if $(PAPI1),no_papi.c,papi.c) \
-           profiles/$(if $(CUPTI),no_cupti,cupti).c $(if $(CUPTI),,profiles/cupti_sets.c) \
+           $(patsubst %,profiles/%.c,$(if $(CUPTI),no_cupti no_activity,cupti cupti_sets activity)) \
            $(patsubst %,models/kernels/cuda/%.c,$(if $(CUDNN),no_cudnn,cudnn cudnn_graph) \
            $(if $(CUDA1),$(if $(EMULATE),cublas),attention cublas cuda memory product route)) \
            $(if $(MEDIA1),workloads/no_media.c,$(MEDIA_C))
@@ -96,6 +96,8 @@ $(BENCH:%=$B/bench/%): %: %.o $(call obj,$(filter-out $(BENCH:%=bench/%.c),$(BEN
 	$(CC) $(OWN) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 # The peak is that of fused multiply-adds, which -std=c11 keeps the compiler from making.
 $B/bench/peak.o: OWN += -ffp-contract=fast
+# Speech units are to differ as little as can be between machines.
+$B/workloads/%.o: OWN += -ffp-contract=off
 # SQL and gnuplot scripts become C strings, so that the program needs no file beside it.
 $B/%.inc: %
 	@mkdir -p $(@D)

@@ -81,7 +81,7 @@ static bool listed(const char *list, const char *name)
     return false;
 }
 
-static bool possible(const mb_plan *p, const mb_section *s)
+static bool possible(const mb_plan *p, const mb_bench_section *s)
 {
     return s->when == MB_ALWAYS || (s->when == MB_WITH_BASE ? !!p->base : !!p->python);
 }
@@ -92,7 +92,7 @@ static mb_err check_sections(const options *o)
 
     for (const char *at = o->only; at && (at = strchr(at, ',')); at++)
         asked++;
-    for (const mb_section *s = mb_sections; s->name; s++) {
+    for (const mb_bench_section *s = mb_bench_sections; s->name; s++) {
         if (!o->only || !listed(o->only, s->name))
             continue;
         found++;
@@ -129,9 +129,24 @@ static void add_facts(mb_report *r, const char *words)
     snprintf(text, sizeof text, "%.1f %.1f %.1f", load[0], load[1], load[2]);
     mb_report_fact(r, "load at the start", text);
     mb_table_note(r->table, "Load at the start, over 1, 5, 15 min: %s.", text);
-    mb_table_note(r->table, "Precision fp32; bf16 is not measured%s.",
-                  __builtin_cpu_supports("avx512bf16") ? ""
-                                                       : ": this processor has no bf16 products");
+}
+
+/* Which precisions can be measured, and what bf16 means here. */
+static void find_precisions(mb_plan *p)
+{
+    for (int i = 0; mb_precision_name[i]; i++) {
+        mb_ctx *c;
+
+        p->has[i] = mb_ctx_open("cpu", (mb_precision)i, 1, &c) == MB_OK;
+        if (!p->has[i])
+            mb_table_note(p->report.table, "Not measured: %s.", mb_message());
+        mb_ctx_close(c);
+    }
+    if (p->has[MB_BF16])
+        mb_table_note(p->report.table,
+                      "bf16: our products round their operands and compute in fp32 units, whose "
+                      "peak is the peak here; this processor has %s instructions for bf16.",
+                      __builtin_cpu_supports("avx512bf16") ? "unused" : "no");
 }
 
 static mb_err run(options *o)
@@ -142,7 +157,8 @@ static mb_err run(options *o)
     MB_TRY(check_sections(o));
     MB_TRY(mb_report_open(p->folder, !*p->words, &p->report));
     add_facts(&p->report, p->words);
-    for (const mb_section *s = mb_sections; !err && s->name; s++) {
+    find_precisions(p);
+    for (const mb_bench_section *s = mb_bench_sections; !err && s->name; s++) {
         bool asked = o->only ? listed(o->only, s->name) : s->when != MB_WHEN_ASKED;
 
         if (!asked || !possible(p, s))
@@ -181,8 +197,8 @@ int main(int argc, char **argv)
         .parser = parse,
         .doc =
             "Measures training steps side by side.\v"
-            "Sections: peak mot experts growth overhead cmp base peers gpu (base needs -b, peers "
-            "and gpu -p; gpu runs only when named).",
+            "Sections: peak mot experts growth memory overhead cmp base peers gpu (base needs -b, "
+            "peers and gpu -p; gpu runs only when named).",
     };
     options o = { .plan = { .rounds = 9, .folder = "build/bench", .words = "" } };
     mb_err err;

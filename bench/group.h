@@ -8,27 +8,31 @@
 #define MB_BENCH_GROUP_H
 
 #include "bench/worker.h"
+#include "models/kernels/tensor.h"
 
 #include <stdbool.h>
 
 enum { MB_VARIANTS = 10, MB_WARM_UP = 2, MB_ROUNDS_MAX = 100 };
 
 typedef struct mb_variant {
-    char *name, *command; /* owned by the group */
+    char *name, *command; /* owned by the group, as all text here */
     char *check;          /* the same model, small, for the check against `ref`; NULL: none */
+    bool foreign;         /* that it fails is no reason to end; ... */
+    char *failed;         /* ... then why it is not measured; NULL: it is */
     mb_turn turn[MB_WARM_UP + MB_ROUNDS_MAX];
 } mb_variant;
 
 typedef struct mb_group {
     const char *section;
+    mb_precision precision;
     int threads, rounds; /* of which the first MB_WARM_UP do not count */
     bool same_model;     /* all variants must have the losses of the first */
     int n;
     mb_variant v[MB_VARIANTS];
 } mb_group;
 
-/* Makes all the steps. Fails when a worker does, and refuses when a model's losses are not those
-   of the backend `ref`, or, of one model, not those of the first variant. */
+/* Makes all the steps. Fails when a worker of ours does, and refuses when a model's losses are not
+   those of the backend `ref`, or, of one model, not those of the first variant. */
 mb_err mb_group_run(mb_group *g);
 void mb_group_free(mb_group *g);
 
@@ -41,6 +45,10 @@ typedef struct mb_measure { /* median over N rounds, 95 % bootstrap interval; Na
 
 /* Time of variant A over that of B; each divided by its own executed FLOPs when PER_FLOP. */
 mb_measure mb_group_ratio(const mb_group *g, int a, int b, bool per_flop);
+/* Memory held over what the formula says, and over that of variant B; of the last round, which is
+   exact: no interval. */
+double mb_group_of_predicted(const mb_group *g, int a);
+double mb_group_bytes_ratio(const mb_group *g, int a, int b);
 /* Model FLOPs per second over the register-only peak of the same turn. */
 mb_measure mb_group_of_peak(const mb_group *g, int a);
 

@@ -3,6 +3,8 @@
 
     peer.py NAME=VALUE...    names as in bench/task.c, and: style=STYLE import=FOLDER
 
+In precision=bf16 forward and loss run under autocast.
+
 FOLDER holds what `step export=FOLDER` wrote. Commands and answers are those of bench/step.c; what
 PyTorch cannot tell (peak, FLOPs, bytes) is 0. The driver compares the losses with those of
 motbench and prints no ratio unless they agree.
@@ -231,7 +233,7 @@ def main():
         optimizer.zero_grad(set_to_none=True)
         value = loss.item()
         wall, cpu = time.monotonic_ns() - wall, time.process_time_ns() - cpu
-        print(wall, cpu, queued_ns() - queued, 0, value, 0, 0, 0, flush=True)
+        print(wall, cpu, queued_ns() - queued, 0, value, 0, 0, 0, 0, flush=True)
 
 
 if __name__ == "__main__":

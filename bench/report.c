@@ -1,6 +1,8 @@
 #include "bench/report.h"
 
 #include "base/file.h"
+#include "models/kernels/op.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
@@ -13,10 +15,15 @@ static const char schema[] =
     ;
 
 static const mb_table_column columns[] = {
-    { .name = "section", .once = true },           { .name = "figure" },
-    { .name = "threads", .show = MB_SHOW_PLAIN },  { .name = "target", .show = MB_SHOW_PLAIN },
-    { .name = "measured", .show = MB_SHOW_PLAIN }, { .name = "interval", .show = MB_SHOW_PLAIN },
-    { .name = "rounds", .show = MB_SHOW_PLAIN },   { .name = "verdict" },
+    { .name = "section", .once = true },
+    { .name = "figure" },
+    { .name = "precision" },
+    { .name = "threads", .show = MB_SHOW_PLAIN },
+    { .name = "target", .show = MB_SHOW_PLAIN },
+    { .name = "measured", .show = MB_SHOW_PLAIN },
+    { .name = "interval", .show = MB_SHOW_PLAIN },
+    { .name = "rounds", .show = MB_SHOW_PLAIN },
+    { .name = "verdict" },
 };
 
 mb_err mb_report_open(const char *folder, bool judged, mb_report *out)
@@ -99,62 +106,90 @@ void mb_report_fact(mb_report *r, const char *key, const char *value)
 void mb_report_turns(mb_report *r, const mb_group *g)
 {
     for (int i = 0; i < g->n; i++)
-        for (int round = 0; round < g->rounds; round++) {
+        for (int round = 0; !g->v[i].failed && round < g->rounds; round++) {
             const mb_turn *t = &g->v[i].turn[round];
 
             fprintf(r->sql, "INSERT INTO turn VALUES (");
             put_text(r->sql, g->section);
             putc(',', r->sql);
             put_text(r->sql, g->v[i].name);
-            fprintf(r->sql, ",%d,", g->threads);
+            fprintf(r->sql, ",'%s',%d,", mb_precision_name[g->precision], g->threads);
             put_text(r->sql, g->v[i].command);
             fprintf(r->sql,
                     ",%d,%d,%d,%" PRId64 ",%" PRId64 ",nullif(%" PRId64
                     ",-1),nullif(%.9g,0.0),%.9g,nullif(%" PRIu64 ",0),nullif(%" PRIu64
-                    ",0),nullif(%" PRIu64 ",0));\n",
+                    ",0),nullif(%" PRIu64 ",0),nullif(%" PRIu64 ",0));\n",
                     round, round < MB_WARM_UP, mb_turn_disturbed(g, t), t->wall_ns, t->cpu_ns,
-                    t->queued_ns, t->peak, t->loss, t->flops_model, t->flops_executed, t->bytes);
+                    t->queued_ns, t->peak, t->loss, t->flops_model, t->flops_executed, t->bytes,
+                    t->predicted);
         }
 }
 
 /* ---- figures ------------------------------------------------------------------------------- */
 
-static const char *judge(enum mb_goal goal, double target, mb_measure m)
+static bool reaches(const mb_figure *f, double x)
 {
-    bool lo = goal == MB_AT_MOST ? m.lo <= target : m.lo >= target;
-    bool hi = goal == MB_AT_MOST ? m.hi <= target : m.hi >= target;
+    switch (f->goal) {
+    case MB_AT_MOST:
+        return x <= f->target;
+    case MB_AT_LEAST:
+        return x >= f->target;
+    default:
+        return fabs(x - 1) <= f->target;
+    }
+}
+
+static const char *judge(const mb_figure *f, mb_measure m)
+{
+    bool lo = reaches(f, m.lo), hi = reaches(f, m.hi);
 
     if (isnan(m.median))
         return "too few undisturbed rounds";
     return lo && hi ? "met" : !lo && !hi ? "MISSED" : "unclear";
 }
 
-void mb_report_figure(mb_report *r, const char *section, const char *figure, int threads,
-                      enum mb_goal goal, double target, mb_measure m)
+static void put_figure(mb_report *r, const mb_figure *f, mb_measure m, const char *verdict)
 {
-    const char *verdict = r->judged ? judge(goal, target, m) : "not judged";
-    char *wanted = mb_format("%s %g", goal == MB_AT_MOST ? "<=" : ">=", target);
+    static const char *const sign[] = { "<=", ">=", "1 +-" };
+    const char *precision = mb_precision_name[f->precision];
+    char *wanted = mb_format("%s %g", sign[f->goal], f->target);
     char *median = isnan(m.median) ? NULL : mb_format("%.3f", m.median);
     char *interval = isnan(m.lo) ? NULL : mb_format("%.3f-%.3f", m.lo, m.hi);
 
-    mb_table_text(r->table, section);
-    mb_table_text(r->table, figure);
-    mb_table_integer(r->table, threads);
+    mb_table_text(r->table, f->section);
+    mb_table_text(r->table, f->name);
+    mb_table_text(r->table, precision);
+    mb_table_integer(r->table, f->threads);
     mb_table_text(r->table, wanted);
     mb_table_text(r->table, median);
     mb_table_text(r->table, interval);
     mb_table_integer(r->table, m.n);
     mb_table_text(r->table, verdict);
     fprintf(r->sql, "INSERT INTO figure VALUES (");
-    put_text(r->sql, section);
+    put_text(r->sql, f->section);
     putc(',', r->sql);
-    put_text(r->sql, figure);
-    fprintf(r->sql, ",%d,'%s'", threads, wanted);
+    put_text(r->sql, f->name);
+    fprintf(r->sql, ",'%s',%d,'%s'", precision, f->threads, wanted);
     put_real(r->sql, m.median);
     put_real(r->sql, m.lo);
     put_real(r->sql, m.hi);
-    fprintf(r->sql, ",%d,'%s');\n", m.n, verdict);
+    fprintf(r->sql, ",%d,", m.n);
+    put_text(r->sql, verdict);
+    fprintf(r->sql, ");\n");
     free(wanted);
     free(median);
     free(interval);
+}
+
+void mb_report_figure(mb_report *r, const mb_figure *f, mb_measure m)
+{
+    put_figure(r, f, m, r->judged ? judge(f, m) : "not judged");
+}
+
+void mb_report_missing(mb_report *r, const mb_figure *f, const char *reason)
+{
+    char *verdict = mb_format("not measured: %s", reason);
+
+    put_figure(r, f, (mb_measure){ NAN, NAN, NAN, 0 }, verdict);
+    free(verdict);
 }

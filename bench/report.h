@@ -21,10 +21,19 @@ mb_err mb_report_close(mb_report *r, const char *folder);
 void mb_report_fact(mb_report *r, const char *key, const char *value);
 void mb_report_turns(mb_report *r, const mb_group *g);
 
-enum mb_goal { MB_AT_MOST, MB_AT_LEAST };
+enum mb_goal { MB_AT_MOST, MB_AT_LEAST, MB_NEAR_ONE /* by the target at most */ };
+
+typedef struct mb_figure {
+    const char *section, *name; /* borrowed */
+    mb_precision precision;
+    int threads;
+    enum mb_goal goal;
+    double target;
+} mb_figure;
 
 /* One line: met or missed when the whole interval is, else unclear. */
-void mb_report_figure(mb_report *r, const char *section, const char *figure, int threads,
-                      enum mb_goal goal, double target, mb_measure m);
+void mb_report_figure(mb_report *r, const mb_figure *f, mb_measure m);
+/* One line without a value, and why. */
+void mb_report_missing(mb_report *r, const mb_figure *f, const char *reason);
 
 #endif

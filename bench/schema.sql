@@ -5,6 +5,7 @@ CREATE TABLE fact (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT RO
 CREATE TABLE turn (
   section TEXT NOT NULL,
   variant TEXT NOT NULL,
+  precision TEXT NOT NULL,
   threads INTEGER NOT NULL,
   command TEXT NOT NULL,
   round INTEGER NOT NULL,
@@ -17,15 +18,17 @@ CREATE TABLE turn (
   loss REAL NOT NULL,         -- before the step
   flops_model INTEGER,
   flops_executed INTEGER,
-  bytes INTEGER               -- parameters, optimiser and scratch
+  bytes INTEGER,              -- most memory held: parameters, optimiser, activations, workspace
+  predicted INTEGER           -- the same, as the formula of models/README.md says
 ) STRICT;
 
 CREATE TABLE figure (
   section TEXT NOT NULL,
   figure TEXT NOT NULL,
+  precision TEXT NOT NULL,
   threads INTEGER NOT NULL,
   target TEXT NOT NULL,
   value REAL, lo REAL, hi REAL, -- median over rounds, 95 % bootstrap interval
   rounds INTEGER NOT NULL,      -- undisturbed ones
-  verdict TEXT NOT NULL
+  verdict TEXT NOT NULL         -- also why there is no value
 ) STRICT;

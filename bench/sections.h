@@ -11,15 +11,20 @@ typedef struct mb_plan {                     /* paths are borrowed */
     const char *folder;
     const char *words;   /* added to every model, as bench/task.c reads them; "" */
     int rounds, threads; /* rounds that count; threads: most */
+    bool has[2];         /* by mb_precision: what our backend computes in */
     mb_report report;
 } mb_plan;
 
-typedef struct mb_section {
+typedef struct mb_bench_section {
     const char *name, *about;
     enum { MB_ALWAYS, MB_WITH_PEERS, MB_WITH_BASE, MB_WHEN_ASKED } when;
     mb_err (*run)(mb_plan *p);
-} mb_section;
+} mb_bench_section;
 
-extern const mb_section mb_sections[]; /* ends with a NULL name */
+/* bench/overhead.c */
+mb_err mb_bench_overhead(mb_plan *p);
+mb_err mb_bench_cmp(mb_plan *p);
+
+extern const mb_bench_section mb_bench_sections[]; /* ends with a NULL name */
 
 #endif

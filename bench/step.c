@@ -4,12 +4,13 @@
 
    Reads commands from stdin, one a line. "step" is answered by one line of numbers,
 
-       wall_ns cpu_ns queued_ns peak loss flops_model flops_executed bytes
+       wall_ns cpu_ns queued_ns peak loss flops_model flops_executed bytes predicted
 
    for one optimiser step: time on the wall, of the processor, and spent waiting for one (-1:
    unknown); the register-only peak measured just before it, FLOP/s; the loss before the step; the
-   ledger's FLOPs; the most memory that parameters, optimiser and scratch took. The driver puts the
-   steps of several workers, of any build or language, into one order. No timing rule lives here. */
+   ledger's FLOPs; the most memory that the model held, and what its formula says. The driver puts
+   the steps of several workers, of any build or language, into one order. No timing rule lives
+   here. */
 #include "bench/peak.h"
 #include "bench/task.h"
 #include "profiles/clock.h"
@@ -62,18 +63,13 @@ static double mean_loss(const mb_losses *l)
     return sum / (double)n;
 }
 
-/* Parameters, their gradients and two moments, and scratch. */
-static uint64_t bytes(const worker *w)
-{
-    return 4 * sizeof(float) * mb_model_params_total(w->m) + mb_ctx_peak(w->c);
-}
-
 static mb_err answer_step(worker *w)
 {
     mb_optimizer_config how = mb_task_optimizer();
     mb_ledger *ledger = mb_ctx_ledger(w->c);
     double peak = mb_peak(w->task.threads);
     mb_instant a, b;
+    mb_memory predicted = mb_model_memory(w->m);
     mb_losses losses;
     mb_cost cost;
 
@@ -82,10 +78,11 @@ static mb_err answer_step(worker *w)
     MB_TRY(mb_model_step(w->m, &w->batch, 1, &how, w->step++, &losses));
     b = mb_clock_read(&w->clock);
     cost = mb_ledger_total(ledger);
-    printf("%" PRId64 " %" PRId64 " %" PRId64 " %.6g %.9g %" PRIu64 " %" PRIu64 " %" PRIu64 "\n",
+    printf("%" PRId64 " %" PRId64 " %" PRId64 " %.6g %.9g %" PRIu64 " %" PRIu64 " %" PRIu64
+           " %" PRIu64 "\n",
            b.wall_ns - a.wall_ns, b.cpu_ns - a.cpu_ns,
            a.queued_ns < 0 ? -1 : b.queued_ns - a.queued_ns, peak, mean_loss(&losses), cost.model,
-           cost.executed, bytes(w));
+           cost.executed, mb_model_held(w->m), mb_memory_total(&predicted));
     return fflush(stdout) ? mb_fail(MB_EIO, "standard output: closed") : MB_OK;
 }
 

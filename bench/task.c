@@ -23,9 +23,9 @@ static const struct {
     {                                                                                              \
 #x, offsetof(mb_task, x), 0                                                                \
     }
-    TEXT(arch),    TEXT(backend),   TEXT(precision), TEXT(mix),     TEXT(export),
-    NUMBER(width), NUMBER(layers),  NUMBER(heads),   NUMBER(batch), NUMBER(len),
-    NUMBER(vocab), NUMBER(experts), NUMBER(threads),
+    TEXT(arch),   TEXT(backend), TEXT(precision), TEXT(recompute), TEXT(mix),
+    TEXT(export), NUMBER(width), NUMBER(layers),  NUMBER(heads),   NUMBER(batch),
+    NUMBER(len),  NUMBER(vocab), NUMBER(experts), NUMBER(threads),
 #undef TEXT
 #undef NUMBER
 };
@@ -84,6 +84,7 @@ mb_err mb_task_read(mb_task *out, char **words, int n)
     *out = (mb_task){ .arch = "dense",
                       .backend = "cpu",
                       .precision = "fp32",
+                      .recompute = "none",
                       .mix = "50,50",
                       .width = 128,
                       .layers = 6,
@@ -97,6 +98,8 @@ mb_err mb_task_read(mb_task *out, char **words, int n)
         MB_TRY(read_word(out, words[i]));
     if (!mb_arch_find(out->arch))
         return mb_fail(MB_EINVAL, "arch '%s': there is no such row in the table", out->arch);
+    if (strcmp(out->recompute, "none") && strcmp(out->recompute, "layer"))
+        return mb_fail(MB_EINVAL, "recompute '%s': expected none or layer", out->recompute);
     if (!read_mix(out->mix, share))
         return mb_fail(MB_EINVAL, "mix '%s': expected up to %d shares that sum to 100", out->mix,
                        MB_MODALITIES);
@@ -119,6 +122,8 @@ mb_err mb_task_model(const mb_task *t, mb_ctx *c, mb_model **out)
                                .layers = t->layers,
                                .heads = t->heads,
                                .ffn_multiple = 32,
+                               .recompute = strcmp(t->recompute, "layer") ? MB_RECOMPUTE_NONE
+                                                                          : MB_RECOMPUTE_LAYER,
                                .qk_norm = true,
                                .norm_eps = 1e-5f,
                                .rope_base = 10000,

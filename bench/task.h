@@ -5,7 +5,7 @@
 #include "models/model.h"
 
 typedef struct mb_task {
-    char arch[32], backend[16], precision[8];
+    char arch[32], backend[16], precision[8], recompute[8];
     char mix[32];     /* per cent of each modality, "50,50" */
     char export[256]; /* a folder for weights and batch, for peers; "": none */
     int width, layers, heads, batch, len, vocab, experts, threads;

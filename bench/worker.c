@@ -6,6 +6,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -33,12 +36,13 @@ mb_err mb_worker_start(mb_worker *w, const char *command)
 {
     int in[2], out[2];
 
-    *w = (mb_worker){ .command = command };
+    *w = (mb_worker){ .pid = 0 };
     if (pipe2(in, O_CLOEXEC) || pipe2(out, O_CLOEXEC))
         return mb_fail(MB_EIO, "pipe: %s", strerror(errno));
     fflush(NULL);
     w->pid = fork();
     if (w->pid == 0) {
+        setpgid(0, 0); /* a compiler that it starts goes with it */
         dup2(in[0], STDIN_FILENO);
         dup2(out[1], STDOUT_FILENO);
         become(command);
@@ -50,17 +54,46 @@ mb_err mb_worker_start(mb_worker *w, const char *command)
     return w->pid < 0 ? mb_fail(MB_EIO, "fork: %s", strerror(errno)) : MB_OK;
 }
 
+/* Whether a line, or the worker's end, comes in time. Nothing is buffered between two answers. */
+static bool answers(mb_worker *w)
+{
+    struct pollfd from = { .fd = fileno(w->from), .events = POLLIN };
+
+    if (poll(&from, 1, MB_STEP_LIMIT_S * 1000) != 0)
+        return true;
+    kill(-w->pid, SIGKILL);
+    return false;
+}
+
+static mb_err ended(mb_worker *w)
+{
+    int status = 0;
+
+    waitpid(w->pid, &status, 0);
+    w->pid = 0;
+    return WIFSIGNALED(status)
+               ? mb_fail(MB_EIO, "ended by signal %d, without a step", WTERMSIG(status))
+               : mb_fail(MB_EIO, "ended with exit code %d, without a step", WEXITSTATUS(status));
+}
+
 mb_err mb_worker_step(mb_worker *w, mb_turn *out)
 {
     char line[256] = "";
 
-    if (fputs("step\n", w->to) == EOF || fflush(w->to) || !fgets(line, sizeof line, w->from))
-        return mb_fail(MB_EIO, "%s: ended instead of making a step", w->command);
-    if (sscanf(line, "%" SCNd64 " %" SCNd64 " %" SCNd64 " %lf %lf %" SCNu64 " %" SCNu64 " %" SCNu64,
+    out->predicted = 0; /* which builds from before do not tell */
+    if (fputs("step\n", w->to) == EOF || fflush(w->to))
+        return ended(w);
+    if (!answers(w))
+        return mb_fail(MB_EIO, "no answer within %d s", MB_STEP_LIMIT_S);
+    if (!fgets(line, sizeof line, w->from))
+        return ended(w);
+    if (sscanf(line,
+               "%" SCNd64 " %" SCNd64 " %" SCNd64 " %lf %lf %" SCNu64 " %" SCNu64 " %" SCNu64
+               " %" SCNu64,
                &out->wall_ns, &out->cpu_ns, &out->queued_ns, &out->peak, &out->loss,
-               &out->flops_model, &out->flops_executed, &out->bytes) != 8)
-        return mb_fail(MB_EIO, "%s: answered '%.*s', expected eight numbers", w->command,
-                       (int)strcspn(line, "\n"), line);
+               &out->flops_model, &out->flops_executed, &out->bytes, &out->predicted) < 8)
+        return mb_fail(MB_EIO, "answered '%.*s', expected nine numbers", (int)strcspn(line, "\n"),
+                       line);
     return MB_OK;
 }
 

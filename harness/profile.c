@@ -1,5 +1,6 @@
 #include "harness/profile.h"
 
+#include "harness/kernels.h"
 #include "harness/run.h"
 #include "profiles/ceilings.h"
 
@@ -23,6 +24,7 @@ typedef struct profile {
     size_t quiet;              /* how many these are */
     mb_counter *quiet_counter; /* counted the timed steps */
     mb_counter *other_counter; /* counted steps of its own; NULL: all events were quiet */
+    mb_kernels *kernels;       /* what a GPU did; NULL: none computes */
     double counted;            /* executed FLOPs in those */
     double fma, product, triad, datasheet; /* NaN: not known */
 } profile;
@@ -112,14 +114,27 @@ static mb_err time_steps(profile *p)
     return MB_OK;
 }
 
-/* As many steps as were timed, for counts that take time themselves, and all on the same batches:
-   some sources count one thing in one step and another in the next. */
+/* A step on the batches of the one before that leaves the run where it was. */
+static mb_err repeat_step(mb_run *r)
+{
+    int64_t step = r->step;
+    mb_stepped stepped;
+    mb_err err;
+
+    r->same_batches = true;
+    err = mb_train_step(r, &stepped);
+    r->same_batches = false;
+    r->step = step;
+    return err;
+}
+
+/* As many steps as were timed, for counts that take time themselves, and all alike: some sources
+   count one thing in one step and another in the next. */
 static mb_err count_steps(profile *p)
 {
     mb_run *r = &p->run;
     size_t others = p->plan->set->n - p->quiet;
     double before = (double)mb_ledger_total(mb_ctx_ledger(r->ctx)).executed;
-    mb_stepped stepped;
     mb_err err = MB_OK;
     int i;
 
@@ -127,12 +142,28 @@ static mb_err count_steps(profile *p)
         return MB_OK;
     mb_counter_open(p->events + p->quiet, others, mb_ctx_threads(r->ctx), &p->other_counter);
     r->counter = p->other_counter;
-    r->same_batches = true;
     for (i = 0; !err && i < p->plan->timed; i++)
-        err = mb_train_step(r, &stepped);
-    r->same_batches = false;
+        err = repeat_step(r);
     r->counter = NULL;
     p->counted = (double)mb_ledger_total(mb_ctx_ledger(r->ctx)).executed - before;
+    return err;
+}
+
+/* As many steps as will be traced, in which a GPU is watched and nothing waits for it. */
+static mb_err watch_steps(profile *p)
+{
+    mb_run *r = &p->run;
+    mb_err err = MB_OK;
+    int i;
+
+    if (mb_kernels_open(r->ctx, &p->kernels))
+        return MB_OK; /* no GPU */
+    for (i = 0; !err && i < p->plan->traced; i++) {
+        err = repeat_step(r);
+        if (!err)
+            err = mb_kernels_step(p->kernels);
+    }
+    mb_kernels_stop(p->kernels);
     return err;
 }
 
@@ -154,6 +185,7 @@ static mb_err trace_steps(profile *p)
     return err;
 }
 
+/* CUPTI counts last: it records no activity beside. */
 static mb_err measure(profile *p)
 {
     MB_TRY(mb_run_open(&p->run));
@@ -161,8 +193,9 @@ static mb_err measure(profile *p)
     MB_TRY(measure_ceilings(p));
     MB_TRY(warm_up(p));
     MB_TRY(time_steps(p));
-    MB_TRY(count_steps(p));
-    return trace_steps(p);
+    MB_TRY(watch_steps(p));
+    MB_TRY(trace_steps(p));
+    return count_steps(p);
 }
 
 /* ---- recording ------------------------------------------------------------------------------ */
@@ -226,6 +259,14 @@ static mb_err record_counts(profile *p)
     return err;
 }
 
+static mb_err record_kernels(profile *p)
+{
+    size_t n = 0;
+    const mb_kernel_row *rows = p->kernels ? mb_kernels_rows(p->kernels, &n) : NULL;
+
+    return n ? mb_store_kernels(p->run.bench->store, p->run.id, rows, n) : MB_OK;
+}
+
 static mb_err record(profile *p)
 {
     mb_run *r = &p->run;
@@ -237,20 +278,11 @@ static mb_err record(profile *p)
     MB_TRY(mb_samples_flush(&r->samples, s, r->id));
     MB_TRY(mb_store_ops(s, r->id, r->ops.rows, r->ops.n));
     MB_TRY(record_counts(p));
+    MB_TRY(record_kernels(p));
     for (i = 0; i < p->plan->traced; i++)
         MB_TRY(mb_store_overhead(s, r->id, "traced", p->traced_ns[i]));
     MB_TRY(mb_run_memory(r));
     return mb_store_run_event(s, r->id, "ok", NULL, NULL);
-}
-
-int mb_profile_steps(const mb_profile_plan *plan)
-{
-    bool disturbs = false;
-    size_t i;
-
-    for (i = 0; i < plan->set->n; i++)
-        disturbs |= mb_event_disturbs(&plan->set->events[i]);
-    return plan->warm_up + plan->timed * (disturbs ? 2 : 1) + plan->traced;
 }
 
 mb_err mb_profile_run(mb_bench *b, const mb_job *job, const mb_profile_plan *plan, int64_t *run)
@@ -270,6 +302,7 @@ mb_err mb_profile_run(mb_bench *b, const mb_job *job, const mb_profile_plan *pla
     mb_sde_publish(NULL);
     mb_counter_close(p.quiet_counter);
     mb_counter_close(p.other_counter);
+    mb_kernels_close(p.kernels);
     free(p.events);
     mb_run_close(&p.run);
     free(p.traced_ns);

@@ -1,7 +1,7 @@
-/* Profiling: some steps of a workload that are timed and counted, then some that are counted where
-   that takes time itself, then some that are traced, never two of these at once, beside what the
-   machine can do at most. Recorded as a run of its own purpose, which no comparison takes for
-   training; read back through v_profile and v_profile_op. */
+/* Profiling: some steps of a workload that are timed and counted, some in which a GPU's kernels are
+   recorded, some that are traced, some for counts that take time themselves; never two of these at
+   once, beside what the machine can do at most. Recorded as a run of its own purpose, which no
+   comparison takes for training; read back through v_profile and v_profile_op. */
 #ifndef MB_HARNESS_PROFILE_H
 #define MB_HARNESS_PROFILE_H
 
@@ -14,9 +14,6 @@ typedef struct mb_profile_plan {
     const mb_event_set *set;
     int warm_up, timed, traced; /* steps of each kind, in this order */
 } mb_profile_plan;
-
-/* All the steps that it takes. */
-int mb_profile_steps(const mb_profile_plan *plan);
 
 /* Measures, then records: whatever fails before leaves nothing behind. *run is its id in the store.
  */

@@ -114,9 +114,10 @@ static mb_err profile(const profile_options *o, mb_bench *b, const mb_work *work
     if (!err && work->settings->archs != 1)
         err = mb_fail(MB_EUSAGE, "%s: expected one architecture to profile (-a), found %d",
                       o->workload, work->settings->archs);
-    if (!err && mb_profile_steps(&plan) > work->settings->steps)
+    if (!err && plan.warm_up + plan.timed + plan.traced > work->settings->steps)
         err = mb_fail(MB_EINVAL, "%s: %d steps to profile, expected at most the workload's %lld",
-                      o->workload, mb_profile_steps(&plan), (long long)work->settings->steps);
+                      o->workload, plan.warm_up + plan.timed + plan.traced,
+                      (long long)work->settings->steps);
     if (!err)
         err = mb_profile_run(b, &jobs[0], &plan, &run);
     if (!err)

@@ -52,6 +52,7 @@ static mb_err ask_version(const part *p, const mb_library *l, int *version)
     return MB_OK;
 }
 
+/* Leaves the library open: some set up what closing them does not give back. */
 static void check_part(const part *p, found_fn found, void *user)
 {
     char *detail, *path;
@@ -60,7 +61,6 @@ static void check_part(const part *p, found_fn found, void *user)
 
     if (mb_library_open(p->names, &l) || ask_version(p, &l, &version)) {
         found(user, p->what, false, mb_message());
-        mb_library_close(&l);
         return;
     }
     path = mb_library_path(&l);
@@ -68,7 +68,6 @@ static void check_part(const part *p, found_fn found, void *user)
     found(user, p->what, true, detail);
     free(detail);
     free(path);
-    mb_library_close(&l);
 }
 
 /* ---- the device ----------------------------------------------------------------------------- */

@@ -18,10 +18,13 @@ static const char flags[] =
 static const char memory[] =
 #include "results/migration-4.sql.inc"
     ;
+static const char kernels[] =
+#include "results/migration-5.sql.inc"
+    ;
 static const char views[] =
 #include "results/views.sql.inc"
     ;
-static const char *const steps[] = { tables, profiles, flags, memory };
+static const char *const steps[] = { tables, profiles, flags, memory, kernels };
 
 const mb_schema mb_schema_current = { steps, sizeof steps / sizeof *steps, views };
 

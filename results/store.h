@@ -89,6 +89,15 @@ typedef struct mb_op_row {
 /* The counts since the last call: rows of one operation add up. */
 mb_err mb_store_ops(mb_store *s, int64_t run, const mb_op_row *rows, size_t n);
 
+typedef struct mb_kernel_row {           /* what a GPU did for one operation, with one kernel */
+    const char *op, *part, *pass, *name; /* part and pass "": outside of operations */
+    int layer;
+    int64_t calls, gpu_ns;
+    uint64_t bytes;
+} mb_kernel_row;
+
+mb_err mb_store_kernels(mb_store *s, int64_t run, const mb_kernel_row *rows, size_t n);
+
 /* What was counted over the timed steps of a run, each event once. */
 typedef struct mb_counter_row {
     const char *source, *event, *unit;

@@ -77,15 +77,35 @@ CREATE VIEW v_step AS
          flops_model, flops_useful, flops_executed
   FROM step;
 
--- layer and group are -1 where an operation has none; wall_s is NULL unless traced.
+-- layer and group are -1 where an operation has none; wall_s is NULL unless traced, gpu_s unless a
+-- GPU did it: of an operation of several groups, each has its share of the executed FLOPs, or an
+-- equal one where there are none.
 CREATE VIEW v_op AS
-  SELECT run AS run_id, op, part, layer, pass, "group", sum(calls) AS calls,
-         sum(wall_ns) / 1e9 AS wall_s,
-         total(flops_model) AS flops_model, total(flops_useful) AS flops_useful,
-         total(flops_executed) AS flops_executed, total(flops_vector) AS flops_vector,
-         total(bytes) AS bytes
-  FROM op
-  GROUP BY run, op, part, layer, pass, "group";
+  WITH o AS (
+    SELECT run, op, part, layer, pass, "group", sum(calls) AS calls, sum(wall_ns) / 1e9 AS wall_s,
+           total(flops_model) AS flops_model, total(flops_useful) AS flops_useful,
+           total(flops_executed) AS flops_executed, total(flops_vector) AS flops_vector,
+           total(bytes) AS bytes
+    FROM op GROUP BY run, op, part, layer, pass, "group"
+  ),
+  k AS (
+    SELECT run, op, part, layer, pass, sum(gpu_ns) / 1e9 AS gpu_s
+    FROM kernel GROUP BY run, op, part, layer, pass
+  )
+  SELECT o.run AS run_id, o.op, o.part, o.layer, o.pass, o."group", o.calls, o.wall_s,
+         o.flops_model, o.flops_useful, o.flops_executed, o.flops_vector, o.bytes,
+         k.gpu_s * coalesce(
+           o.flops_executed / nullif(sum(o.flops_executed) OVER same, 0), 1.0 / count(*) OVER same
+         ) AS gpu_s
+  FROM o LEFT JOIN k ON k.run = o.run AND k.op = o.op AND k.part = o.part
+                        AND k.layer = o.layer AND k.pass = o.pass
+  WINDOW same AS (PARTITION BY o.run, o.op, o.part, o.layer, o.pass);
+
+-- What a GPU did for the operations of a profiled run, over as many steps as were traced. Outside of
+-- operations part is ''; of op 'launch gaps', gpu_s is time in which it did nothing.
+CREATE VIEW v_kernel AS
+  SELECT run AS run_id, op, part, layer, pass, name AS kernel, calls, gpu_ns / 1e9 AS gpu_s, bytes
+  FROM kernel;
 
 CREATE VIEW v_overhead AS
   SELECT run AS run_id, kind, count(*) AS n, sum(wall_ns) / 1e9 AS wall_s

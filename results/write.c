@@ -347,6 +347,27 @@ mb_err mb_store_ops(mb_store *s, int64_t run, const mb_op_row *rows, size_t n)
         s, mb_sql_insert(s, "INSERT INTO op", 13, "", n, bind_op, &(op_rows){ run, rows }));
 }
 
+typedef struct kernel_rows {
+    int64_t run;
+    const mb_kernel_row *row;
+} kernel_rows;
+
+static mb_err bind_kernel(mb_store *s, sqlite3_stmt *st, int at, size_t i, void *context)
+{
+    const kernel_rows *rows = context;
+    const mb_kernel_row *r = &rows->row[i];
+
+    return mb_sql_bind(s, st, at, "ittittiiu", rows->run, r->op, r->part, (int64_t)r->layer,
+                       r->pass, r->name, r->calls, r->gpu_ns, r->bytes);
+}
+
+mb_err mb_store_kernels(mb_store *s, int64_t run, const mb_kernel_row *rows, size_t n)
+{
+    MB_TRY(mb_sql_begin(s));
+    return mb_sql_end(s, mb_sql_insert(s, "INSERT INTO kernel", 9, "", n, bind_kernel,
+                                       &(kernel_rows){ run, rows }));
+}
+
 static mb_err insert_counters(mb_store *s, int64_t run, const mb_counter_row *rows, size_t n)
 {
     for (size_t i = 0; i < n; i++)

@@ -12,6 +12,14 @@ for backend in cpu ref; do
     holds "$backend: and the same operations" same_operations "$backend.db" again.db
     rm -rf again.*
 done
+train bf16.db --precision bf16
+train again.db --precision bf16
+holds "bf16: the same seed gives the same curve" same_curves bf16.db again.db
+holds "and not that of fp32" [ "$(curves cpu.db | md5sum)" != "$(curves bf16.db | md5sum)" ]
+holds "it is recorded" [ "$(sqlite3 bf16.db 'SELECT DISTINCT precision FROM v_run')" = bf16 ]
+train bf16.db --resume
+holds "another precision is other work" [ "$(sqlite3 bf16.db 'SELECT count(*) FROM v_run')" = 8 ]
+rm -rf again.*
 train recomputed.db -S model.recompute=layer
 holds "layers that are computed again give the same curve" same_curves cpu.db recomputed.db
 holds "the memory that a run took is within 10 % of the formula, and less with recompute" \
@@ -89,9 +97,9 @@ holds "some kill found a run under way" \
 holds "nothing half-written is left" no_leftovers killed.db
 
 # A step of several micro-batches skips as many batches when it is taken up again.
-long="-S workload.steps=300 -S workload.checkpoint_every=7 -S workload.accumulate=2 -a mot"
+long="-S workload.steps=300 -S workload.checkpoint_every=7 -S workload.accumulate=2 -a mot --precision bf16"
 train several.db $long
 interrupt again.db 0.6 KILL
 train again.db --resume $long
-holds "a killed run of several micro-batches goes on to the same curve" same_curves several.db again.db
+holds "a killed run of several micro-batches, in bf16, goes on to the same curve" same_curves several.db again.db
 finish

@@ -8,8 +8,10 @@ build=$1
 budget=${GPU_CHECK_SECONDS:-450}
 start=$(date +%s)
 failed=0
-out=gpu-check
+out="gpu-check"
 
+# Python has libraries of its own.
+torch="env LD_LIBRARY_PATH=${LD_LIBRARY_PATH:-} python3"
 # Shared libraries that came along, and CUDA's where only a Python environment has them.
 more=$PWD/lib
 python=$(command -v python3 || true)
@@ -138,9 +140,10 @@ for s in 443M 94M 37M 1.5B; do
 done
 
 # ---- (f) PyTorch, where it is installed, in turns with ours
-if python3 -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; then
+# shellcheck disable=SC2086
+if $torch -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; then
     check "dense and MoT steps in turns with compiled PyTorch (see peers.log)" peers \
-        "$build/bench/driver" -s gpu -r 5 -p python3 -o "$out/peers"
+        "$build/bench/driver" -s gpu -r 5 -p "$torch" -o "$out/peers"
     cat "$out/peers.log" >>"$table"
 else
     say "not run PyTorch: not installed"

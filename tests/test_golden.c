@@ -12,9 +12,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Largest difference over largest value, per tensor. The generator keeps only cases in which
-   PyTorch's own float32 differs from its float64 by less than 1.5e-6. */
-static const double tolerance = 1e-5;
+/* Largest difference over largest value, of a tensor and of a loss. The generator keeps only cases
+   in which PyTorch's own float32 differs from its float64 by less than 1.5e-6. In bf16 every
+   operand of a product is off by up to 2^-9 of it, and the cases are so small that little averages
+   out: logits were off by 0.02, gradients by 0.05, losses by 0.002 at most. Ten steps at the rates
+   of these cases, and what a router chooses, take any such difference further: these are not
+   compared in bf16. */
+static const struct allowed {
+    double tensor, loss;
+} allowed[] = { [MB_FP32] = { 1e-5, 1e-5 }, [MB_BF16] = { 0.08, 0.005 } };
 
 static const char *const cases[] = {
     "dense-post",           "dense-pre",       "switch-post",     "switch-pre",
@@ -26,10 +32,12 @@ static const char *const cases[] = {
 static const char *const backends[] = { "ref", "cpu", "cuda" };
 enum { CASES = sizeof cases / sizeof *cases, BACKENDS = sizeof backends / sizeof *backends };
 
-static const char *where = ""; /* the case, for messages */
+static const char *where = "";          /* the case, for messages */
+static const struct allowed *tolerance; /* of its precision */
 
 struct golden_case { /* arrays: parameters are copied between processes */
     char name[32], backend[8];
+    mb_precision precision;
 };
 
 /* ---- what a file says ---------------------------------------------------------------------- */
@@ -139,14 +147,14 @@ static void expect_close(const float *have, const mb_st_tensor *want)
         scale = fmax(scale, fabs((double)x[i]));
         difference = isnan(have[i]) ? INFINITY : difference;
     }
-    cr_expect(difference <= tolerance * scale, "%s: %s: differs by %.2g of %.2g", where, want->name,
-              difference, scale);
+    cr_expect(difference <= tolerance->tensor * scale, "%s: %s: differs by %.2g of %.2g", where,
+              want->name, difference, scale);
 }
 
 static void expect_near(double have, double want, const char *what, size_t row)
 {
-    cr_expect(fabs(have - want) <= tolerance * fabs(want), "%s: losses[%zu]: %s is %.9g, not %.9g",
-              where, row, what, have, want);
+    cr_expect(fabs(have - want) <= tolerance->loss * fabs(want),
+              "%s: losses[%zu]: %s is %.9g, not %.9g", where, row, what, have, want);
 }
 
 static void expect_losses(const mb_losses *have, const mb_safetensors *s, size_t row)
@@ -253,21 +261,32 @@ static void expect_training(mb_ctx *c, mb_model *m, const mb_safetensors *s)
         expect_close_to(c, mb_f32(&p[i].t), tensor(s, "F32", "after.", p[i].t.name));
 }
 
+static bool has_router(const char *name)
+{
+    return !strncmp(name, "switch", 6) || !strncmp(name, "moe-ec", 6) ||
+           !strncmp(name, "gshard", 6);
+}
+
 ParameterizedTestParameters(golden, agrees_with_pytorch)
 {
-    static struct golden_case all[CASES * BACKENDS];
+    static struct golden_case all[2 * CASES * BACKENDS];
+    size_t n = 0;
 
-    for (size_t i = 0; i < CASES * BACKENDS; i++) {
-        strcpy(all[i].name, cases[i / BACKENDS]);
-        strcpy(all[i].backend, backends[i % BACKENDS]);
+    for (int i = 0; i < 2 * CASES * BACKENDS; i++) {
+        struct golden_case g = { .precision = (mb_precision)(i % 2) };
+
+        strcpy(g.name, cases[i / 2 / BACKENDS]);
+        strcpy(g.backend, backends[i / 2 % BACKENDS]);
+        if (g.precision == MB_FP32 || !has_router(g.name))
+            all[n++] = g;
     }
-    return cr_make_param_array(struct golden_case, all, CASES * BACKENDS);
+    return cr_make_param_array(struct golden_case, all, n);
 }
 
 ParameterizedTest(struct golden_case *g, golden, agrees_with_pytorch)
 {
     char *path = mb_format("tests/golden/%s.safetensors", g->name);
-    char *label = mb_format("%s on %s", g->name, g->backend);
+    char *label = mb_format("%s on %s in %s", g->name, g->backend, mb_precision_name[g->precision]);
     mb_safetensors *s;
     mb_model_config config;
     mb_arch arch;
@@ -275,11 +294,12 @@ ParameterizedTest(struct golden_case *g, golden, agrees_with_pytorch)
     mb_model *m;
 
     where = label;
+    tolerance = &allowed[g->precision];
     cr_assert_eq(mb_safetensors_open(path, &s), MB_OK, "%s", mb_message());
     config = config_of(s);
     arch = *mb_arch_find(text(s, "arch"));
     arch.random_second = false; /* the one draw that no other program can repeat */
-    c = test_open_if_there(g->backend, MB_FP32);
+    c = test_open_if_there(g->backend, g->precision);
     if (!c) {
         mb_safetensors_close(s);
         cr_skip_test("%s", mb_message());
@@ -288,7 +308,8 @@ ParameterizedTest(struct golden_case *g, golden, agrees_with_pytorch)
     set_weights(c, m, s);
     expect_evaluation(m, s);
     expect_gradients(c, m, s);
-    expect_training(c, m, s);
+    if (g->precision == MB_FP32)
+        expect_training(c, m, s);
     mb_model_close(m);
     mb_ctx_close(c);
     mb_safetensors_close(s);

@@ -1,39 +1,15 @@
 /* Counters of a GPU, tested without one: against stand-ins for the driver, NVML and CUPTI
    (tests/fake), and what the real CUPTI says of an H100's chip. */
-#include "base/file.h"
 #include "profiles/counter.h"
 #include "profiles/gpu.h"
 #include "profiles/nvml.h"
+#include "tests/gpu_fixture.h"
 
 #include <criterion/criterion.h>
-#include <dlfcn.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-/* Loads a stand-in, which is then what its soname means in this process. */
-static void load(const char *name)
-{
-    char self[512], *path;
-    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-
-    cr_assert_gt(n, 0);
-    self[n] = '\0';
-    *strrchr(self, '/') = '\0';
-    path = mb_format("%s/fake/%s", self, name);
-    if (!mb_exists(path))
-        cr_skip_test("%s was not built: CUPTI's headers were not found", name);
-    cr_assert(dlopen(path, RTLD_NOW), "%s", dlerror());
-    free(path);
-}
-
-static void load_all(void)
-{
-    load("libcuda.so.1");
-    load("libnvidia-ml.so.1");
-    load("libcupti.so.13");
-}
 
 static const mb_counted *count(mb_counter *c, const char *name)
 {
@@ -88,7 +64,7 @@ Test(gpu, metrics_take_turns_and_are_told_for_all_regions)
 {
     mb_counter *c;
 
-    load_all();
+    test_load_gpu();
     c = open(metrics, METRICS);
     regions(c, 1);
     expect(c, "a.first", MB_COUNT_OK, 10);
@@ -116,7 +92,7 @@ static void refused(const char *code, enum mb_count_status status)
 
 Test(gpu, a_device_that_lends_no_counters_says_why)
 {
-    load_all();
+    test_load_gpu();
     refused("35", MB_COUNT_NOT_PERMITTED); /* CUPTI_ERROR_INSUFFICIENT_PRIVILEGES */
     refused("43", MB_COUNT_NOT_SUPPORTED); /* CUPTI_ERROR_MIG_DEVICE_NOT_SUPPORTED */
     refused("999", MB_COUNT_ERROR);
@@ -127,7 +103,7 @@ Test(gpu, a_thread_that_uses_no_device_has_nothing_counted)
     mb_event energy = { "nvml", "energy", "J" };
     mb_counter *c;
 
-    load_all();
+    test_load_gpu();
     setenv("FAKE_NO_CONTEXT", "1", 1);
     c = open(metrics, METRICS);
     regions(c, 1);
@@ -157,7 +133,7 @@ Test(gpu, energy_adds_up_clocks_are_the_slowest_and_reasons_are_told_apart)
 {
     mb_counter *c;
 
-    load_all();
+    test_load_gpu();
     setenv("FAKE_REASONS", "0x4", 1); /* the cap on power */
     c = open(managed, 5);
     regions(c, 1);
@@ -180,7 +156,7 @@ Test(gpu, a_device_is_throttled_by_heat_and_not_by_its_cap_on_power)
                   { "0x20", true }, { "0x40", true }, { "0x80", true }, { "0x44", true } };
     mb_nvml *n;
 
-    load_all();
+    test_load_gpu();
     cr_assert_eq(mb_nvml_open(&n), MB_OK, "%s", mb_message());
     cr_assert_not(mb_nvml_throttled(n), "what NVML does not know is no fault");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -205,7 +181,7 @@ Test(gpu, what_there_is_is_told_with_its_version)
     size_t size;
     FILE *f = open_memstream(&text, &size);
 
-    load_all();
+    test_load_gpu();
     mb_gpu_check(note, f);
     fclose(f);
     cr_expect(strstr(text, "NVML: ok Fake GPU, driver 1.2"), "%s", text);

@@ -59,7 +59,7 @@ static void expect_slices_add_up(mb_model *sliced, mb_model *dense)
     }
 }
 
-Test(model, mot_with_equal_slices_is_dense)
+static void expect_equal_slices_are_dense(void)
 {
     mb_ctx *c = tiny_ctx("ref");
     const mb_arch *dense = mb_arch_find("dense");
@@ -82,6 +82,13 @@ Test(model, mot_with_equal_slices_is_dense)
     }
     tiny_free(&batch);
     mb_ctx_close(c);
+}
+
+/* In bf16 too: rows are rounded one by one, whichever slice they meet. */
+Test(model, mot_with_equal_slices_is_dense)
+{
+    IN_EACH_PRECISION
+    expect_equal_slices_are_dense();
 }
 
 /* With as many modalities as there may be, one of them without a token. */
@@ -162,9 +169,12 @@ static void expect_one_expert_is_dense(const char *name, enum mb_norm_place norm
 
 Test(model, a_lone_expert_is_dense)
 {
-    expect_one_expert_is_dense("switch", MB_POST);
-    expect_one_expert_is_dense("switch", MB_PRE);
-    expect_one_expert_is_dense("moe-ec", MB_POST);
+    IN_EACH_PRECISION
+    {
+        expect_one_expert_is_dense("switch", MB_POST);
+        expect_one_expert_is_dense("switch", MB_PRE);
+        expect_one_expert_is_dense("moe-ec", MB_POST);
+    }
 }
 
 /* ---- what a logit may depend on -------------------------------------------------------------- */
@@ -229,9 +239,13 @@ Test(model, only_expert_choice_sees_later_tokens_and_other_documents)
     for (const mb_arch *a = mb_archs; a->name; a++)
         for (int norm = MB_POST; norm <= MB_PRE; norm++) {
             bool expert_choice = a->ffn == MB_BY_ROUTER && a->choice == MB_EXPERT_CHOOSES;
-            int n = count_leaks(a, norm, "ref");
 
-            cr_expect_eq(n > 0, expert_choice, "%s: %d positions leak", a->name, n);
+            IN_EACH_PRECISION
+            {
+                int n = count_leaks(a, norm, "ref");
+
+                cr_expect_eq(n > 0, expert_choice, "%s: %d positions leak", a->name, n);
+            }
         }
 }
 
@@ -250,7 +264,7 @@ static float *train(const char *backend, const mb_arch *arch, uint64_t seed, int
 
     config.jitter = 0.01;
     how.clip = 0.5f;
-    cr_assert_eq(mb_ctx_open(backend, MB_FP32, 2, &c), MB_OK);
+    cr_assert_eq(mb_ctx_open(backend, tiny_precision, 2, &c), MB_OK);
     m = tiny_model(c, arch, &config, seed);
     for (int step = 0; step < 2; step++)
         cr_assert_eq(mb_model_step(m, &batch, 1, &how, step, &losses), MB_OK);
@@ -261,7 +275,7 @@ static float *train(const char *backend, const mb_arch *arch, uint64_t seed, int
     return params;
 }
 
-Test(model, equal_seeds_give_equal_bits)
+static void expect_equal_seeds_give_equal_bits(void)
 {
     for (const mb_arch *a = mb_archs; a->name; a++) {
         int64_t n;
@@ -278,6 +292,12 @@ Test(model, equal_seeds_give_equal_bits)
         free(s);
         free(other);
     }
+}
+
+Test(model, equal_seeds_give_equal_bits)
+{
+    IN_EACH_PRECISION
+    expect_equal_seeds_give_equal_bits();
 }
 
 Test(model, equal_names_start_equal_in_every_architecture)
@@ -337,9 +357,12 @@ Test(model, every_architecture_overfits_one_batch_of_any_modality)
 {
     for (const mb_arch *a = mb_archs; a->name; a++)
         for (int halves = 0; halves <= 2; halves++) {
-            double loss = overfit(a, 0.5 * halves);
+            IN_EACH_PRECISION
+            {
+                double loss = overfit(a, 0.5 * halves);
 
-            cr_expect(loss < 0.05, "%s, %d %% images: loss %g", a->name, 50 * halves, loss);
+                cr_expect(loss < 0.05, "%s, %d %% images: loss %g", a->name, 50 * halves, loss);
+            }
         }
 }
 

@@ -67,6 +67,7 @@ Test(recompute, changes_no_bit_of_losses_gradients_and_weights)
             config.jitter = 0.05;
             config.capacity *= 0.75; /* so that something is dropped */
             config.router_z = a->score == MB_SOFTMAX ? 1e-3 : 0;
+            IN_EACH_PRECISION
             expect_no_difference(computing[b], a, config);
             config.gate = MB_INSIDE;
             expect_no_difference(computing[b], a, config);

@@ -98,16 +98,23 @@ Test(speech, sounds_without_content_are_no_accident)
     }
 }
 
-/* Two frames share a transform: each must be what it is alone. Loudness does not matter. */
-Test(speech, frames_do_not_see_each_other_or_the_level)
+static mb_sound make_noise(int frames)
 {
-    mb_sound s = { .n = 5 * 320 + 400, .rate = MB_SOUND_RATE };
-    float all[6 * MB_CEPSTRA], louder[6 * MB_CEPSTRA];
+    mb_sound s = { .n = (frames - 1) * MB_FRAME_HOP + MB_FRAME_WINDOW, .rate = MB_SOUND_RATE };
 
     s.sample = mb_alloc((size_t)s.n * sizeof *s.sample);
     for (int64_t i = 0; i < s.n; i++)
         s.sample[i] = mb_normal(1, (uint64_t)i) * sin((double)i / 300);
+    return s;
+}
+
+Test(speech, frames_are_normalised_and_do_not_depend_on_the_level)
+{
+    float all[6 * MB_CEPSTRA], louder[6 * MB_CEPSTRA];
+    mb_sound s = make_noise(6);
+
     cr_assert_eq(mb_frames_count(s.n), 6);
+    cr_assert_eq(mb_frames_count(s.n - 1), 5);
     mb_frames_measure(&s, all);
     for (int64_t i = 0; i < s.n; i++)
         s.sample[i] *= 4;
@@ -124,6 +131,29 @@ Test(speech, frames_do_not_see_each_other_or_the_level)
         }
         cr_expect_float_eq(sum, 0, 1e-4);
         cr_expect_float_eq(square / 6, 1, 1e-2);
+    }
+    mb_sound_free(&s);
+}
+
+/* Frames share a transform in pairs. One hop later the pairs are others, and each coefficient must
+   be the same but for the mean and scale of its utterance. */
+Test(speech, frames_do_not_see_each_other)
+{
+    float all[7 * MB_CEPSTRA], later[6 * MB_CEPSTRA];
+    mb_sound s = make_noise(7), shifted = { s.sample + MB_FRAME_HOP, s.n - MB_FRAME_HOP, s.rate };
+
+    mb_frames_measure(&s, all);
+    mb_frames_measure(&shifted, later);
+    for (int c = 0; c < MB_CEPSTRA; c++) {
+        const float *a = all + MB_CEPSTRA + c, *b = later + c;
+        int last = 5 * MB_CEPSTRA;
+
+        for (int f = 1; f < 5; f++) {
+            int at = f * MB_CEPSTRA;
+
+            cr_expect_float_eq((a[at] - a[0]) * (b[last] - b[0]), (b[at] - b[0]) * (a[last] - a[0]),
+                               1e-4, "coefficient %d", c);
+        }
     }
     mb_sound_free(&s);
 }

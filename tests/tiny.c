@@ -31,11 +31,21 @@ mb_optimizer_config tiny_optimizer(float lr)
     return (mb_optimizer_config){ .lr = lr, .beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f };
 }
 
+mb_precision tiny_precision;
+
+bool tiny_take_precision(int i)
+{
+    bool there = mb_precision_name[i] != NULL;
+
+    tiny_precision = there ? (mb_precision)i : MB_FP32;
+    return there;
+}
+
 mb_ctx *tiny_ctx(const char *backend)
 {
     mb_ctx *c;
 
-    cr_assert_eq(mb_ctx_open(backend, MB_FP32, 1, &c), MB_OK, "%s", mb_message());
+    cr_assert_eq(mb_ctx_open(backend, tiny_precision, 1, &c), MB_OK, "%s", mb_message());
     return c;
 }
 

@@ -10,8 +10,12 @@ mb_model_config tiny_config(const mb_arch *arch);
 /* AdamW without clipping and decay. */
 mb_optimizer_config tiny_optimizer(float lr);
 
-/* One thread: a barrier costs more than a tiny product, far more on a busy machine. */
+/* One thread: a barrier costs more than a tiny product, far more on a busy machine. Opens in
+   tiny_precision, which is fp32 but within a loop IN_EACH_PRECISION. */
 mb_ctx *tiny_ctx(const char *backend);
+extern mb_precision tiny_precision;
+#define IN_EACH_PRECISION for (int precision_ = 0; tiny_take_precision(precision_); precision_++)
+bool tiny_take_precision(int i); /* false, and fp32 again, beyond the last */
 
 /* A model whose parameters are drawn from SEED; asserts that it opens. */
 mb_model *tiny_model(mb_ctx *c, const mb_arch *arch, const mb_model_config *config, uint64_t seed);

@@ -3,17 +3,15 @@
 #include "workloads/frames.h"
 #include "base/file.h"
 
-#include <complex.h>
 #include <math.h>
 #include <pthread.h>
-#include <stdlib.h>
-#include <string.h>
+#include <stdbool.h>
 
 enum { POINTS = 512, BINS = POINTS / 2 + 1, MELS = 40 };
 
 static struct tables {
     double window[MB_FRAME_WINDOW];
-    double complex twiddle[POINTS / 2];
+    double cos[POINTS / 2], sin[POINTS / 2];
     double mel[MELS][BINS];
     int first[MELS], last[MELS]; /* bins of a triangle that are not 0 */
     double cosine[MB_CEPSTRA][MELS];
@@ -55,8 +53,10 @@ static void make_tables(void)
 {
     for (int i = 0; i < MB_FRAME_WINDOW; i++)
         tables.window[i] = 0.5 - 0.5 * cos(2 * M_PI * i / (MB_FRAME_WINDOW - 1));
-    for (int i = 0; i < POINTS / 2; i++)
-        tables.twiddle[i] = cexp(-2 * M_PI * I * i / POINTS);
+    for (int i = 0; i < POINTS / 2; i++) {
+        tables.cos[i] = cos(2 * M_PI * i / POINTS);
+        tables.sin[i] = -sin(2 * M_PI * i / POINTS);
+    }
     make_triangles();
     for (int c = 0; c < MB_CEPSTRA; c++) {
         for (int m = 0; m < MELS; m++)
@@ -64,8 +64,16 @@ static void make_tables(void)
     }
 }
 
-/* In place, radix 2. */
-static void transform(double complex *x)
+static void swap(double *a, double *b)
+{
+    double t = *a;
+
+    *a = *b;
+    *b = t;
+}
+
+/* Puts element i where i's bits in reverse say. */
+static void reorder(double *re, double *im)
 {
     for (int i = 1, j = 0; i < POINTS; i++) {
         int bit = POINTS / 2;
@@ -74,22 +82,27 @@ static void transform(double complex *x)
             j ^= bit;
         j ^= bit;
         if (i < j) {
-            double complex swap = x[i];
-
-            x[i] = x[j];
-            x[j] = swap;
+            swap(&re[i], &re[j]);
+            swap(&im[i], &im[j]);
         }
     }
+}
+
+/* The Fourier transform of re + i im in place, radix 2. */
+static void transform(double *re, double *im)
+{
+    reorder(re, im);
     for (int half = 1; half < POINTS; half *= 2) {
         for (int block = 0; block < POINTS; block += 2 * half) {
             for (int k = 0; k < half; k++) {
-                double complex odd = x[block + half + k],
-                               t = tables.twiddle[k * (POINTS / 2 / half)];
-                double re = creal(odd) * creal(t) - cimag(odd) * cimag(t);
-                double im = creal(odd) * cimag(t) + cimag(odd) * creal(t);
+                int even = block + k, odd = even + half, turn = k * (POINTS / 2 / half);
+                double x = re[odd] * tables.cos[turn] - im[odd] * tables.sin[turn];
+                double y = re[odd] * tables.sin[turn] + im[odd] * tables.cos[turn];
 
-                x[block + half + k] = x[block + k] - CMPLX(re, im);
-                x[block + k] += CMPLX(re, im);
+                re[odd] = re[even] - x;
+                im[odd] = im[even] - y;
+                re[even] += x;
+                im[even] += y;
             }
         }
     }
@@ -121,25 +134,26 @@ static void to_cepstra(const double *spectrum, float *out)
     }
 }
 
-/* Two real frames are one complex transform: x + iy. */
+/* Two real frames are one complex transform Z of x + iy: Z(b) and the conjugate of Z(-b) have X(b)
+   as half their sum and iY(b) as half their difference. */
 static void measure_two(const mb_sound *s, int64_t f, bool both, float *out)
 {
-    double complex z[POINTS] = { 0 };
+    double re[POINTS] = { 0 }, im[POINTS] = { 0 };
     double spectrum[2][BINS];
 
     for (int i = 0; i < MB_FRAME_WINDOW; i++) {
-        double x = emphasised(s, f * MB_FRAME_HOP + i);
-        double y = both ? emphasised(s, (f + 1) * MB_FRAME_HOP + i) : 0;
-
-        z[i] = CMPLX(x, y) * tables.window[i];
+        re[i] = tables.window[i] * emphasised(s, f * MB_FRAME_HOP + i);
+        if (both)
+            im[i] = tables.window[i] * emphasised(s, (f + 1) * MB_FRAME_HOP + i);
     }
-    transform(z);
+    transform(re, im);
     for (int b = 0; b < BINS; b++) {
-        double complex p = z[b], q = conj(z[(POINTS - b) % POINTS]);
-        double complex x = (p + q) / 2, y = (p - q) / 2;
+        int minus = (POINTS - b) % POINTS;
+        double sum_re = re[b] + re[minus], sum_im = im[b] - im[minus];
+        double gap_re = re[b] - re[minus], gap_im = im[b] + im[minus];
 
-        spectrum[0][b] = creal(x) * creal(x) + cimag(x) * cimag(x);
-        spectrum[1][b] = creal(y) * creal(y) + cimag(y) * cimag(y);
+        spectrum[0][b] = (sum_re * sum_re + sum_im * sum_im) / 4;
+        spectrum[1][b] = (gap_re * gap_re + gap_im * gap_im) / 4;
     }
     to_cepstra(spectrum[0], out);
     if (both)

@@ -7,25 +7,26 @@
 
 const char *const mb_voice_name[MB_VOICES] = { "kal16", "slt", "rms", "awb" };
 
-static mb_err without(const char *library, const char *package)
+mb_err mb_media_check(void)
 {
-    return mb_fail(MB_EMISSING, "built without %s: install %s and make again", library, package);
+    return mb_fail(MB_EMISSING, "built without libsndfile, libpng and flite: install "
+                                "libsndfile1-dev, libpng-dev and flite1-dev, and make again");
 }
 
 mb_err mb_sound_read(const char *path, mb_sound *out)
 {
     memset(out, 0, sizeof *out);
-    return without("libsndfile", "libsndfile1-dev");
+    return mb_media_check();
 }
 
 mb_err mb_picture_read(const char *path, int side, uint8_t *out)
 {
-    return without("libpng", "libpng-dev");
+    return mb_media_check();
 }
 
 mb_err mb_voice_read(enum mb_voice voice, const char *text, mb_sound *sound, mb_timing *timing)
 {
     memset(sound, 0, sizeof *sound);
     memset(timing, 0, sizeof *timing);
-    return without("flite", "flite1-dev");
+    return mb_media_check();
 }

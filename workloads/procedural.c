@@ -15,7 +15,7 @@
 enum { SEED = 1, CODES = 64, UNITS = 48, SIDE = MB_IMAGE_SIDE };
 
 static const int items[MB_SPLITS] = { 1024, 128, 128 }; /* of each kind */
-static const int spoken[MB_SPLITS] = { 256, 48, 48 };   /* with and without a picture */
+static const int spoken[MB_SPLITS] = { 128, 32, 32 };   /* with and without a picture */
 
 enum { CIRCLE, SQUARE, TRIANGLE, CROSS, RING, SHAPES };
 static const char *const shape_word[SHAPES] = { "circle", "square", "triangle", "cross", "ring" };

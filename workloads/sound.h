@@ -15,6 +15,10 @@ typedef struct mb_sound {
     int rate; /* samples a second */
 } mb_sound;
 
+/* MB_EMISSING in a build without the libraries that read sounds and pictures and synthesise voices
+   (they come together: make MEDIA=0 is a build without). */
+mb_err mb_media_check(void);
+
 /* Every format of libsndfile (wav, flac, ogg, opus, mp3); channels are averaged. MB_ECORRUPT for
    what is no sound, has no samples, or ends early. The caller frees with mb_sound_free(). */
 mb_err mb_sound_read(const char *path, mb_sound *out);

@@ -37,6 +37,11 @@ static mb_err read_samples(const char *path, SNDFILE *f, const SF_INFO *info, mb
     return MB_OK;
 }
 
+mb_err mb_media_check(void)
+{
+    return MB_OK;
+}
+
 mb_err mb_sound_read(const char *path, mb_sound *out)
 {
     SF_INFO info = { 0 };

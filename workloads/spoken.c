@@ -188,6 +188,7 @@ static mb_err prepare(const mb_data_request *r, mb_set_writer *w, const mb_progr
     mb_progress step = mb_progress_share(p, 0, 0.05);
     mb_err err;
 
+    MB_TRY(mb_media_check()); /* before anything is downloaded */
     note_parameters(&c, w);
     err = mb_fashion_read(r, &c, w, &step);
     step = mb_progress_share(p, 0.05, 0.15);

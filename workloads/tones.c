@@ -7,15 +7,36 @@
 
 enum { SPACE = 26, SLOWEST = MB_SOUND_RATE / 16 };
 
+/* A sine of STEP radians a sample from 0 on, by sin(x + d) = 2 cos(d) sin(x) - sin(x - d). */
+typedef struct sine {
+    double now, last, twice_cosine;
+} sine;
+
+static sine sine_make(double step)
+{
+    return (sine){ 0, -sin(step), 2 * cos(step) };
+}
+
+static double sine_next(sine *s)
+{
+    double now = s->now;
+
+    s->now = s->twice_cosine * now - s->last;
+    s->last = now;
+    return now;
+}
+
 static void add_chord(mb_sound *s, int letter, int64_t n, double pitch)
 {
-    double low = pitch * (300 + 60 * (letter % 9)), high = pitch * (1200 + 350 * (letter / 9));
+    const double turn = 2 * M_PI * pitch / MB_SOUND_RATE;
+    sine low = sine_make(turn * (300 + 60 * (letter % 9)));
+    sine high = sine_make(turn * (1200 + 350 * (letter / 9)));
+    sine fade = sine_make(M_PI / (double)n);
 
-    for (int64_t i = 0; i < n; i++, s->n++) {
-        double t = (double)i / MB_SOUND_RATE, fade = sin(M_PI * (double)i / (double)n);
+    for (int64_t i = 0; i < n; i++) {
+        double chord = sine_next(&low) + sine_next(&high);
 
-        s->sample[s->n] =
-            letter == SPACE ? 0 : 0.3 * fade * (sin(2 * M_PI * low * t) + sin(2 * M_PI * high * t));
+        s->sample[s->n++] = letter == SPACE ? 0 : 0.3 * sine_next(&fade) * chord;
     }
 }
 

@@ -130,6 +130,7 @@ struct mb_ctx { /* first member of each backend's own struct */
     size_t n_late, max_late;
     mb_part part;
     int layer;
+    const mb_watch *watch;
     bool record, trace, count;
     bool again; /* the calls under way were made before: recompute.c */
     mb_err err;

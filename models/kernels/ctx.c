@@ -179,6 +179,11 @@ void mb_ctx_trace(mb_ctx *c, bool on)
     c->trace = on;
 }
 
+void mb_ctx_watch(mb_ctx *c, const mb_watch *w)
+{
+    c->watch = w;
+}
+
 void mb_ctx_count(mb_ctx *c, bool on)
 {
     c->count = on;
@@ -377,6 +382,8 @@ uint64_t mb_tape_clock(mb_ctx *c)
 {
     struct timespec t;
 
+    if (c->watch)
+        c->watch->boundary(c->watch->user);
     if (!c->trace)
         return 0;
     c->be->sync(c);
@@ -384,9 +391,16 @@ uint64_t mb_tape_clock(mb_ctx *c)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+static void tell(const mb_ctx *c, const char *op, mb_pass_kind pass)
+{
+    if (c->watch)
+        c->watch->entered(c->watch->user, op, c->part, c->layer, c->again ? MB_BWD : pass);
+}
+
 void mb_tape_enter(mb_ctx *c, const char *op, mb_pass_kind pass, int group, mb_cost cost,
                    uint64_t wall_ns)
 {
+    tell(c, op, pass);
     if (c->again) { /* work of the backward that the architecture did not ask for */
         pass = MB_BWD;
         cost.model = cost.useful = 0;
@@ -428,6 +442,7 @@ void mb_tape_enter_product(mb_ctx *c, mb_product_cost p)
         enter_product(c, &p);
         return;
     }
+    tell(c, "gemm", p.pass);
     if (!c->count)
         return;
     if (c->n_late == c->max_late) {
@@ -443,7 +458,9 @@ void mb_tape_settle(mb_ctx *c)
 {
     mb_part part = c->part;
     int layer = c->layer;
+    const mb_watch *watch = c->watch;
 
+    c->watch = NULL; /* it was told when they were launched */
     for (size_t i = 0; i < c->n_late; i++) {
         c->again = c->late[i].again;
         mb_ctx_at(c, c->late[i].part, c->late[i].layer);
@@ -451,5 +468,6 @@ void mb_tape_settle(mb_ctx *c)
     }
     c->again = false;
     c->n_late = 0;
+    c->watch = watch;
     mb_ctx_at(c, part, layer);
 }

@@ -78,7 +78,16 @@ void mb_ctx_fetch(mb_ctx *c, void *to, const void *from, size_t bytes); /* to ho
 
 void mb_ctx_record(mb_ctx *c, bool on); /* off: forward only, nothing kept for a backward */
 void mb_ctx_trace(mb_ctx *c, bool on);  /* on: the ledger also takes wall time per operation */
-void mb_ctx_count(mb_ctx *c, bool on);  /* off: the ledger takes nothing (evaluation) */
+/* For whoever attributes a device's work to operations: `boundary` is called where one begins and
+   where it has ended, `entered` after the latter, for each entry that it makes in the ledger.
+   Neither may call operations. NULL: nobody watches. W is borrowed. */
+typedef struct mb_watch {
+    void (*boundary)(void *user);
+    void (*entered)(void *user, const char *op, mb_part part, int layer, mb_pass_kind pass);
+    void *user;
+} mb_watch;
+void mb_ctx_watch(mb_ctx *c, const mb_watch *w);
+void mb_ctx_count(mb_ctx *c, bool on);              /* off: the ledger takes nothing (evaluation) */
 void mb_ctx_at(mb_ctx *c, mb_part part, int layer); /* where the following calls belong */
 mb_ledger *mb_ctx_ledger(mb_ctx *c);
 /* Floating-point operations in matrix products as counted by the loops of `ref` since the last

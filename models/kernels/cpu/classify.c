@@ -72,14 +72,19 @@ static void pack_chunk(const head *h, chunk *k)
 
 static void logits(const head *h, const chunk *k, int64_t block, float *p)
 {
-    int64_t n = words_of(h, block);
+    int64_t n = words_of(h, block), strips = (k->n + TILE_ROWS - 1) / TILE_ROWS;
 
-    for (int64_t s = 0; s < h->d; s += DEPTH)
-        for (int64_t j = 0; j < n; j += TILE_COLS)
-            for (int64_t i = 0; i < k->n; i += TILE_ROWS)
-                tile_rows(p + i * WIDTH + j, WIDTH, k->x + i * h->d + s, h->d,
-                          h->across + (block * BLOCK + j) * h->d + s * TILE_COLS,
-                          smaller(h->d - s, DEPTH), s > 0);
+    for (int64_t s = 0; s < h->d; s += DEPTH) {
+        int64_t depth = smaller(h->d - s, DEPTH), some = part_of_panel(depth, strips);
+        const float *panel = h->across + block * BLOCK * h->d + s * TILE_COLS;
+
+        for (int64_t j = 0; j < n; j += TILE_COLS, panel += TILE_COLS * h->d)
+            for (int64_t i = 0; i < strips; i++) {
+                ask_for(panel + TILE_COLS * h->d, depth, i * some, some);
+                tile_rows(p + i * TILE_ROWS * WIDTH + j, WIDTH, k->x + i * TILE_ROWS * h->d + s,
+                          h->d, panel, depth, s > 0);
+            }
+    }
 }
 
 /* Exponentials of a block's logits, with their sums; the target's logit goes to the loss. */
@@ -150,14 +155,17 @@ static void logit_gradients(const head *h, const chunk *k, int64_t block, float 
 
 static void gradients(const head *h, const chunk *k, int64_t block, const float *p)
 {
-    int64_t n = words_of(h, block), d = h->d;
-    const float *down = h->down + block * BLOCK * h->wide;
+    int64_t n = words_of(h, block), d = h->d, strips = (k->n + TILE_ROWS - 1) / TILE_ROWS;
+    int64_t some = part_of_panel(n, strips);
+    const float *panel = h->down + block * BLOCK * h->wide;
     float *dw = k->dw + block * BLOCK * d;
 
-    for (int64_t j = 0; j < d; j += TILE_COLS) {
-        for (int64_t i = 0; i < k->n; i += TILE_ROWS)
-            tile_rows(k->out + i * h->wide + j, h->wide, p + i * WIDTH, WIDTH, down + j * BLOCK, n,
-                      block > 0);
+    for (int64_t j = 0; j < d; j += TILE_COLS, panel += TILE_COLS * BLOCK) {
+        for (int64_t i = 0; i < strips; i++) {
+            ask_for(panel + TILE_COLS * BLOCK, n, i * some, some);
+            tile_rows(k->out + i * TILE_ROWS * h->wide + j, h->wide, p + i * TILE_ROWS * WIDTH,
+                      WIDTH, panel, n, block > 0);
+        }
         for (int64_t i = 0; i < n; i += TILE_ROWS)
             tile_columns_at(dw + i * d + j, d, p + i, WIDTH, k->x_down + j * ROWS, k->n, true,
                             n - i, d - j);

@@ -44,8 +44,7 @@ static inline int64_t smaller(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-/* Rounds what was packed for a product as the precision asks. This machine multiplies floats: bf16
-   is a matter of which. */
+/* Rounds what was packed for a product as the precision asks: to bf16, kept in floats, or not. */
 void as_operands(const mb_ctx *c, float *x, int64_t n);
 
 /* Rows in one unit of work: a constant, so that sums over rows do not depend on the threads. */

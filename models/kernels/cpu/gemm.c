@@ -67,16 +67,6 @@ static void copy_rows(float *to, const float *a, int64_t lda, int64_t n, int64_t
     memset(to + n * depth, 0, (size_t)((strips_in(n) * TILE_ROWS - n) * depth) * sizeof *to);
 }
 
-enum { LINE = 16 }; /* floats of a cache line */
-
-/* Asks the second-level cache for lines begin .. end-1 of a panel: the next one, while strips pass
-   this one. Weights come from the third level or from memory, too late if asked for when used. */
-static inline void ask_for(const float *panel, int64_t begin, int64_t end)
-{
-    for (int64_t i = begin; i < end; i++)
-        __builtin_prefetch(panel + i * LINE, 0, 2);
-}
-
 /* Rows begin .. end-1, at most a block, of group g. */
 static void multiply_block(const product *p, const share *s, const range *g, int64_t begin,
                            int64_t end)
@@ -86,7 +76,7 @@ static void multiply_block(const product *p, const share *s, const range *g, int
     for (int64_t k = 0; k < p->k; k += part) {
         int64_t depth = smaller(p->k - k, part), lda = p->k;
         const float *a = p->a + begin * lda + k;
-        int64_t all = depth * TILE_COLS / LINE, lines = (all + strips - 1) / strips;
+        int64_t some = part_of_panel(depth, strips);
         const float *panels = p->panels + g->slice * p->slice + k * TILE_COLS;
 
         if ((end - begin) % TILE_ROWS || p->ctx->precision != MB_FP32) {
@@ -102,7 +92,7 @@ static void multiply_block(const product *p, const share *s, const range *g, int
             for (int64_t i = 0; i < strips; i++) {
                 int64_t row = begin + i * TILE_ROWS;
 
-                ask_for(next, i * lines, smaller((i + 1) * lines, all));
+                ask_for(next, depth, i * some, some);
                 tile_rows_at(p->c + row * p->n + j, p->n, a + i * TILE_ROWS * lda, lda, panel,
                              depth, p->add || k > 0, end - row, p->n - j);
             }
@@ -136,7 +126,7 @@ static void multiply(mb_ctx *c, const product *p)
         strips += strips_in(range_of(p->w, p->r, i).rows);
 #pragma omp parallel num_threads(c->threads)
     {
-        int me = omp_get_thread_num(), threads = c->threads;
+        int me = omp_get_thread_num(), threads = omp_get_num_threads();
         share s = { 0, strips, 0, p->n, space + room * me };
 
         if (strips >= EACH * threads) {
@@ -266,9 +256,9 @@ void cpu_gemm_dw(mb_ctx *c, const mb_tensor *w, const float *dy, const float *x,
 
 #pragma omp parallel num_threads(c->threads)
     {
-        int me = omp_get_thread_num();
+        int me = omp_get_thread_num(), threads = omp_get_num_threads();
 
-        add_share(c, w, dy, x, r, space + each * me, work * me / c->threads,
-                  work * (me + 1) / c->threads);
+        add_share(c, w, dy, x, r, space + each * me, work * me / threads,
+                  work * (me + 1) / threads);
     }
 }

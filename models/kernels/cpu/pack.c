@@ -5,15 +5,9 @@
 
 #include <string.h>
 
-enum { LANES = 8, LINE = 16, AHEAD = 8 }; /* floats of a vector and a cache line; rows */
+enum { LANES = 8, AHEAD = 8 }; /* floats of a vector; rows */
 
 typedef float lanes __attribute__((vector_size(LANES * sizeof(float)), aligned(4), may_alias));
-
-static inline void ask_for(const float *from, int64_t n)
-{
-    for (int64_t j = 0; j < n; j += LINE)
-        __builtin_prefetch(from + j);
-}
 
 void pack_panel(float *to, const float *from, int64_t rows, int64_t ld, int64_t left)
 {
@@ -92,7 +86,8 @@ void pack_strips(float *to, const float *from, int64_t rows, int64_t ld, int64_t
         int64_t s = 0;
 
         if (i + AHEAD < rows)
-            ask_for(from + AHEAD * ld, smaller(left, n * TILE_ROWS));
+            for (int64_t j = 0; j < left && j < n * TILE_ROWS; j += LINE)
+                __builtin_prefetch(from + AHEAD * ld + j);
         for (; s < n && s * TILE_ROWS + LANES <= left; s++) /* one move, where six are three */
             memcpy(to + s * room, from + s * TILE_ROWS, LANES * sizeof *to);
         for (; s < n; s++) {

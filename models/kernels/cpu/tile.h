@@ -31,6 +31,25 @@ void tile_rows(float *c, int64_t ldc, const float *a, int64_t row, const float *
 void tile_columns(float *c, int64_t ldc, const float *a, int64_t step, const float *b, int64_t k,
                   bool add);
 
+enum { LINE = 16 }; /* floats of a cache line */
+
+/* Asks the second-level cache for N lines, as far as there are, from line BEGIN on of a panel (K,
+   TILE_COLS): the next one, while strips pass this one. Panels come from the third level or from
+   memory, too late if asked for when used. */
+static inline void ask_for(const float *panel, int64_t k, int64_t begin, int64_t n)
+{
+    int64_t all = k * TILE_COLS / LINE, end = begin + n < all ? begin + n : all;
+
+    for (int64_t i = begin; i < end; i++)
+        __builtin_prefetch(panel + i * LINE, 0, 2);
+}
+
+/* Lines of a panel to ask for with each of so many strips. */
+static inline int64_t part_of_panel(int64_t k, int64_t strips)
+{
+    return (k * TILE_COLS / LINE + strips - 1) / strips;
+}
+
 /* c = or += the corner of a whole tile: at the edge of a matrix with ROWS rows and COLS columns
    left, fewer than the tile has of one of them. */
 static inline void tile_corner(float *c, int64_t ldc, const float *whole, int64_t rows,
