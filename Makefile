@@ -14,19 +14,30 @@ MEDIA  ?= 1
 MEDIA1 := $(filter-out 0,$(MEDIA))
 B      := build/$(notdir $(CC))$(if $(SAN),-san)$(if $(filter-out native,$(ARCH)),-$(ARCH))
 B      := $B$(if $(PAPI1),,-papi0)$(if $(MEDIA1),,-media0)
+# CUDA=0 builds without the backend for GPUs; EMULATE=1 runs its kernels on the host, for tests.
+NVCC   ?= $(shell command -v nvcc 2>/dev/null)
+CUDA   ?= $(if $(NVCC)$(EMULATE),1,0)
+CUDA1  := $(filter-out 0,$(CUDA))
+B      := $B$(if $(EMULATE),-emulated,$(if $(CUDA1),,-cuda0))
 # Of CUDA's libraries these need the headers alone: they are opened while running.
 CUDA_HOME ?= /usr/local/cuda
-CUDNN  := $(wildcard $(CUDA_HOME)/include/cudnn_graph.h)
+CUDNN  := $(if $(EMULATE),,$(wildcard $(CUDA_HOME)/include/cudnn_graph.h))
 CUPTI  := $(wildcard $(CUDA_HOME)/include/cupti_range_profiler.h)
 
 comma  := ,
 FLITE  := $(patsubst %,-lflite_cmu_us_%,kal16 slt rms awb) -lflite_usenglish -lflite_cmulex -lflite
+SANITIZE := $(if $(SAN),-fsanitize=address$(comma)undefined -fno-sanitize-recover=all)
 OWN    := -std=c11 -I. -I$B -D_GNU_SOURCE -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes \
           -Wmissing-prototypes -Wno-unused-parameter -fopenmp -fno-math-errno -fno-trapping-math \
-          $(if $(SAN),-fsanitize=address$(comma)undefined -fno-sanitize-recover=all) -MMD -MP \
+          $(SANITIZE) -MMD -MP \
+          $(if $(CUDA1),-DMB_CUDA) $(if $(EMULATE),-Itests/emulate) \
           $(if $(CUDNN)$(CUPTI),-isystem profiles/c -isystem $(CUDA_HOME)/include)
+# What CUDA's own compiler gets, and for which devices: code for Hopper, and what others translate.
+NVOWN  := -std=c++20 -O3 -I. -Werror all-warnings -Xcompiler -Wall,-Wextra,-fno-exceptions -MMD -MP
+DEVICES ?= -gencode arch=compute_90,code=sm_90 -gencode arch=compute_80,code=compute_80
+CUDART := $(addprefix -L$(CUDA_HOME)/,lib lib64) -lcudart_static -lstdc++ -ldl -lrt -lpthread
 LDLIBS := -lsqlite3 -linih -ljansson -lcsv -lmd -lhwloc -lz -lm $(if $(PAPI1),-lpapi -lsde) \
-          $(if $(MEDIA1),-lsndfile -lpng $(FLITE))
+          $(if $(MEDIA1),-lsndfile -lpng $(FLITE)) $(if $(EMULATE),-lstdc++,$(if $(CUDA1),$(CUDART)))
 
 # As harness/main.c does for itself: tests share the machine with other work.
 export GOMP_SPINCOUNT ?= 1000
@@ -46,9 +57,12 @@ FOLDERS := base models models/kernels models/kernels/ref models/kernels/cpu mode
 MEDIA_C := workloads/sound_read.c workloads/picture.c workloads/voice.c
 UNUSED  := harness/main.c profiles/$(if $(PAPI1),no_papi.c,papi.c) \
            $(patsubst %,profiles/%.c,$(if $(CUPTI),no_cupti no_activity,cupti cupti_sets activity)) \
-           $(patsubst %,models/kernels/cuda/%.c,$(if $(CUDNN),no_cudnn,cudnn cudnn_graph)) \
+           $(patsubst %,models/kernels/cuda/%.c,$(if $(CUDNN),no_cudnn,cudnn cudnn_graph) \
+           $(if $(CUDA1),$(if $(EMULATE),cublas),attention cublas cuda memory product route)) \
            $(if $(MEDIA1),workloads/no_media.c,$(MEDIA_C))
 SOURCES := $(filter-out $(UNUSED),$(foreach d,$(FOLDERS),$(wildcard $d/*.c)))
+KERNELS := $(if $(CUDA1),$(wildcard models/kernels/cuda/*.cu))
+EMULATED := $(if $(EMULATE),tests/emulate/products.c tests/emulate/device.cpp)
 TESTS   := $(filter-out $(if $(CUPTI),,tests/test_metrics.c),$(wildcard tests/*.c))
 # Stand-ins for libraries of a GPU, each called what it stands for.
 FAKES   := $(if $(CUPTI),$(addprefix $B/tests/fake/,libcuda.so.1 libnvidia-ml.so.1 libcupti.so.13))
@@ -56,16 +70,17 @@ FAKES   := $(if $(CUPTI),$(addprefix $B/tests/fake/,libcuda.so.1 libnvidia-ml.so
 BENCH   := step driver synthetic tokens
 BENCH_C := $(wildcard bench/*.c)
 ALL_C   := $(SOURCES) harness/main.c $(TESTS) $(wildcard tests/fake/*.c) $(BENCH_C)
-ALL_H   := $(foreach d,$(FOLDERS) tests bench,$(wildcard $d/*.h))
+ALL_H   := $(foreach d,$(FOLDERS) tests bench,$(wildcard $d/*.h)) \
+           $(wildcard models/kernels/cuda/*.cu models/kernels/cuda/*.cuh tests/emulate/*)
 TEXTS   := $(wildcard results/*.sql plots/*.sql plots/*.gp profiles/*.sql profiles/*.ini bench/*.sql)
-obj      = $(patsubst %.c,$B/%.o,$1)
+obj      = $(addsuffix .o,$(patsubst %.c,$B/%,$(patsubst %.cpp,$B/%,$(patsubst %.cu,$B/%.cu,$1))))
 
-.PHONY: all deps test-deps demo test bench bench-peers bench-python gpu-check gpu-bundle golden layers format format-check analyse config help clean
+.PHONY: all cuda-check emulated deps test-deps demo test bench bench-peers bench-python gpu-check gpu-bundle golden layers format format-check analyse config help clean
 all: $B/motbench
 .DELETE_ON_ERROR:
 $B/motbench: $(call obj,harness/main.c) $B/libmotbench.a
 	$(CC) $(OWN) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
-$B/libmotbench.a: $(call obj,$(SOURCES))
+$B/libmotbench.a: $(call obj,$(SOURCES) $(KERNELS) $(EMULATED))
 	@rm -f $@
 	$(AR) rcs $@ $^
 $B/tests/all: $(call obj,$(TESTS)) $B/libmotbench.a | test-deps $(FAKES)
@@ -91,6 +106,18 @@ $B/%.inc: %
 $B/%.o: %.c | deps $(TEXTS:%=$B/%.inc)
 	@mkdir -p $(@D)
 	$(CC) $(OWN) $(CFLAGS) -c -o $@ $<
+ifdef EMULATE
+$B/%.cu.o: %.cu
+	@mkdir -p $(@D)
+	$(CXX) -x c++ -std=c++20 -O2 -g -I. -Itests/emulate -Wall -Wextra -Wno-unknown-pragmas $(SANITIZE) -MMD -MP -c -o $@ $<
+$B/%.o: %.cpp
+	@mkdir -p $(@D)
+	$(CXX) -std=c++20 -O2 -g -I. -Itests/emulate -Wall -Wextra -Wno-unknown-pragmas $(SANITIZE) -MMD -MP -c -o $@ $<
+else
+$B/%.cu.o: %.cu
+	@mkdir -p $(@D)
+	$(NVCC) $(NVOWN) $(DEVICES) -c -o $@ $<
+endif
 # What a run's build is traced back to; remade when it has changed.
 $B/harness/build.h: FORCE
 	@mkdir -p $(@D)
@@ -100,7 +127,7 @@ $B/harness/build.h: FORCE
 	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 FORCE:
 $B/harness/facts.o $B/harness/main.o $B/bench/driver.o: $B/harness/build.h
--include $(patsubst %.c,$B/%.d,$(ALL_C))
+-include $(patsubst %.o,%.d,$(call obj,$(ALL_C) $(KERNELS) $(EMULATED)))
 
 # What is missing is installed as root or through sudo; else the one command is printed.
 deps:      ; @sh harness/install.sh $(DEPS)
@@ -133,6 +160,16 @@ gpu-bundle: $(GPU_CHECK) $(FAKES) ## build/gpu-bundle, to carry there: sh tests/
 golden: ## remake the golden values (needs PyTorch, see tests/golden/README.md)
 	/usr/bin/python3 tests/golden/generate.py tests/golden
 
+# The kernels compiled for all devices that are served, without having one: no file may draw a warning.
+CHECKED := $(patsubst %,build/cuda-check/%.o,$(wildcard models/kernels/cuda/*.cu))
+cuda-check: $(CHECKED)
+$(CHECKED): build/cuda-check/%.o: %
+	@mkdir -p $(@D)
+	$(NVCC) $(NVOWN) -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90a,code=sm_90a \
+	    -gencode arch=compute_80,code=compute_80 -c -o $@ $<
+-include $(CHECKED:.o=.d)
+# With EMULATE=1: the kernels' own tests, and whole models, on the host.
+emulated: $B/tests/all ; $B/tests/all --filter '@(op|cuda|golden|cost)/*'
 layers: ; @sh tests/layers.sh
 format: ; clang-format -i $(ALL_C) $(ALL_H)
 format-check: | test-deps ; clang-format --dry-run -Werror $(ALL_C) $(ALL_H)

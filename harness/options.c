@@ -87,7 +87,7 @@ static const struct argp_option asked_options[] = {
     { "seed", 's', "SEED,...", 0, "These seeds", 0 },
     { "set", 'S', "section.key=value", 0,
       "Set a setting of every workload (motbench list settings)", 0 },
-    { "backend", BACKEND, "NAME", 0, "cpu (default), ref or null", 0 },
+    { "backend", BACKEND, "NAME", 0, "cpu (default), cuda, ref or null", 0 },
     { "precision", PRECISION, "NAME", 0, "fp32 (default) or bf16", 0 },
     { "threads", THREADS, "N", 0,
       "Threads that each job computes with, which decide its last bits (default: the cores, shared "

@@ -43,6 +43,9 @@ bad 'bad.ini: no .arch NAME. section' '[model]'
 bad "arch 'dance' is not known" '[arch dance]'
 smoke=$home/workloads/smoke.ini
 refuses 64 'backend quantum: expected one of' "$m" run "$smoke" --backend quantum --db bad.db
+if "$m" list backends --format csv | grep -q '^"*cuda' && [ ! -e /dev/nvidiactl ]; then
+    refuses 1 "backend 'cuda': no device can be used here" "$m" run "$smoke" --backend cuda --db bad.db
+fi
 refuses 64 '-S width=3: expected section.key=value' "$m" run "$smoke" -S width=3 --db bad.db
 refuses 64 "-a: arch 'dance' is not known" "$m" run "$smoke" -a dance --db bad.db
 refuses 64 "-s: key 'list': found 'x'" "$m" run "$smoke" -s x --db bad.db

@@ -9,46 +9,138 @@
 
 enum { SEED = 20 };
 
-static void fill(float *x, uint32_t word, int64_t n)
+/* ---- memory --------------------------------------------------------------------------------- */
+
+/* Bytes before and after the numbers, and two patterns that make NaN of any kind of number: what
+   guards hold, and what a result holds before it is written. */
+enum { GUARD_BYTES = 64, GUARD = 0x7fc5, UNSET = 0x7fde };
+
+static size_t size_of(const test_memory *m)
 {
-    for (int64_t i = 0; i < n; i++)
+    return m->kind == TEST_DOUBLE ? sizeof(double)
+           : m->kind == TEST_REAL ? mb_size(m->c->stored)
+                                  : sizeof(float);
+}
+
+static size_t bytes_of(const test_memory *m)
+{
+    return (size_t)m->n * size_of(m);
+}
+
+static void fill(char *x, uint16_t word, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i += sizeof word)
         memcpy(x + i, &word, sizeof word);
 }
 
-static bool holds(const float *x, uint32_t word, int64_t n)
+static bool holds(const char *x, uint16_t word, size_t bytes)
 {
     bool all = true;
 
-    for (int64_t i = 0; i < n; i++)
+    for (size_t i = 0; i < bytes; i += sizeof word)
         all = all && !memcmp(x + i, &word, sizeof word);
     return all;
 }
 
-float *test_result(int64_t n)
+/* Between host memory and where kernels find it, guards included. */
+static void move(const test_memory *m, bool to_kernels)
 {
-    float *x = mb_alloc((size_t)(n + 2 * TEST_GUARDED) * sizeof *x);
+    char *there = (char *)m->data - GUARD_BYTES;
+    size_t bytes = bytes_of(m) + 2 * GUARD_BYTES;
 
-    fill(x, TEST_GUARD, n + 2 * TEST_GUARDED);
-    fill(x + TEST_GUARDED, TEST_UNSET, n);
-    return x + TEST_GUARDED;
+    if (m->kind == TEST_HOST) {
+        memcpy(to_kernels ? there : m->image, to_kernels ? m->image : there, bytes);
+        return;
+    }
+    if (to_kernels)
+        m->c->be->write(m->c, there, m->image, bytes);
+    else
+        m->c->be->fetch(m->c, m->image, there, bytes);
+    cr_assert_eq(mb_ctx_sync(m->c), MB_OK, "%s", mb_message());
 }
 
-bool test_guards_survive(const float *result, int64_t n)
+test_memory test_unset(mb_ctx *c, enum test_kind kind, int64_t n)
 {
-    return holds(result - TEST_GUARDED, TEST_GUARD, TEST_GUARDED) &&
-           holds(result + n, TEST_GUARD, TEST_GUARDED);
+    test_memory m = { .c = c, .kind = kind, .n = n };
+    size_t bytes = bytes_of(&m) + 2 * GUARD_BYTES;
+
+    m.image = mb_alloc(bytes);
+    m.value = mb_alloc((size_t)n * sizeof *m.value);
+    m.data = kind == TEST_HOST ? mb_alloc(bytes) : c->be->alloc(c, bytes);
+    cr_assert_not_null(m.data);
+    m.data = (char *)m.data + GUARD_BYTES;
+    fill(m.image, GUARD, bytes);
+    fill(m.image + GUARD_BYTES, UNSET, bytes_of(&m));
+    move(&m, true);
+    return m;
 }
 
-bool test_is_unset(const float *result, int64_t n)
+static uint16_t to_bf16(float x)
 {
-    return holds(result, TEST_UNSET, n);
+    uint32_t bits;
+
+    memcpy(&bits, &x, sizeof bits);
+    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
-void test_result_free(float *result)
+void test_set(test_memory *m, const float *x)
 {
-    if (result)
-        free(result - TEST_GUARDED);
+    for (int64_t i = 0; i < m->n; i++) {
+        char *to = m->image + GUARD_BYTES + (size_t)i * size_of(m);
+        uint16_t half = to_bf16(x[i]);
+
+        if (m->kind == TEST_DOUBLE)
+            memcpy(to, &(double){ x[i] }, sizeof(double));
+        else if (size_of(m) == sizeof half)
+            memcpy(to, &half, sizeof half);
+        else
+            memcpy(to, &x[i], sizeof *x);
+    }
+    move(m, true);
 }
+
+void test_fetch(test_memory *m)
+{
+    move(m, false);
+    for (int64_t i = 0; i < m->n; i++) {
+        const char *from = m->image + GUARD_BYTES + (size_t)i * size_of(m);
+        uint32_t bits = 0;
+        double wide;
+
+        if (m->kind == TEST_DOUBLE) {
+            memcpy(&wide, from, sizeof wide);
+            m->value[i] = (float)wide;
+            continue;
+        }
+        memcpy((char *)&bits + sizeof bits - size_of(m), from, size_of(m)); /* its upper half */
+        memcpy(&m->value[i], &bits, sizeof bits);
+    }
+}
+
+bool test_guards_survive(const test_memory *m)
+{
+    return holds(m->image, GUARD, GUARD_BYTES) &&
+           holds(m->image + GUARD_BYTES + bytes_of(m), GUARD, GUARD_BYTES);
+}
+
+bool test_is_unset(const test_memory *m)
+{
+    return holds(m->image + GUARD_BYTES, UNSET, bytes_of(m));
+}
+
+void test_memory_free(test_memory *m)
+{
+    char *there = (char *)m->data - GUARD_BYTES;
+
+    if (m->kind == TEST_HOST)
+        free(there);
+    else
+        m->c->be->free(m->c, there);
+    free(m->image);
+    free(m->value);
+}
+
+/* ---- numbers -------------------------------------------------------------------------------- */
 
 void test_fill_normal(float *x, const char *name, int64_t n)
 {
@@ -82,6 +174,16 @@ mb_ctx *test_open(const char *name)
     mb_ctx *c;
 
     cr_assert_eq(mb_ctx_open(name, MB_FP32, 2, &c), MB_OK, "%s: %s", name, mb_message());
+    return c;
+}
+
+mb_ctx *test_open_if_there(const char *name, mb_precision precision)
+{
+    mb_ctx *c = NULL;
+    mb_err err = mb_ctx_open(name, precision, 2, &c);
+
+    cr_assert(!err || err == MB_EMISSING || precision == MB_BF16 || !strcmp(name, "cuda"), "%s: %s",
+              name, mb_message());
     return c;
 }
 

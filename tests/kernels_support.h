@@ -5,16 +5,26 @@
 
 #include "models/kernels/backend.h"
 
-/* Two NaN patterns: what guards hold, and what a result holds before it is written. */
-#define TEST_GUARD   0x7fc5a5a5u
-#define TEST_UNSET   0x7fc0deadu
-#define TEST_GUARDED 16 /* words before and after every result */
+/* Numbers in the memory of a backend, between guard words; whether they are activations, floats in
+   every precision, doubles, or floats in host memory. */
+typedef struct test_memory {
+    mb_ctx *c;
+    enum test_kind { TEST_REAL, TEST_FLOAT, TEST_DOUBLE, TEST_HOST } kind;
+    int64_t n;
+    void *data;   /* where kernels find them */
+    char *image;  /* in host memory, with the guards */
+    float *value; /* N floats: as they were last fetched */
+} test_memory;
 
-/* N floats between guard words, all unset; freed by test_result_free(). */
-float *test_result(int64_t n);
-bool test_guards_survive(const float *result, int64_t n);
-bool test_is_unset(const float *result, int64_t n);
-void test_result_free(float *result); /* accepts NULL */
+/* N numbers that nobody has set; test_memory_free() frees them. */
+test_memory test_unset(mb_ctx *c, enum test_kind kind, int64_t n);
+/* Sets them to X, rounded to what their kind can hold. */
+void test_set(test_memory *m, const float *x);
+/* Copies them to m->value; what is unset is NaN there. */
+void test_fetch(test_memory *m);
+bool test_guards_survive(const test_memory *m); /* as fetched */
+bool test_is_unset(const test_memory *m);       /* all of them, as fetched */
+void test_memory_free(test_memory *m);
 
 /* Standard normal numbers that depend on NAME alone; in memory of exactly N floats, for free(). */
 float *test_normal(const char *name, int64_t n);
@@ -25,6 +35,8 @@ double test_distance(const float *a, const float *b, int64_t n);
 
 /* Opens backend NAME with two threads, or ends the test. */
 mb_ctx *test_open(const char *name);
+/* The same in PRECISION; NULL when there is no such device here, or it has no such precision. */
+mb_ctx *test_open_if_there(const char *name, mb_precision precision);
 
 enum test_layout {
     TEST_SORTED,      /* no index; about equal groups, group 1 empty when there are three or more */

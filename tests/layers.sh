@@ -5,7 +5,7 @@ set -u
 
 list=$(mktemp)
 trap 'rm -f "$list"' EXIT
-grep -rn --include='*.c' --include='*.h' --include='*.cu' '^ *# *include' \
+grep -rn --include='*.c' --include='*.h' --include='*.cu' --include='*.cuh' '^ *# *include' \
     base models workloads profiles results harness tests bench >"$list"
 
 awk -F: '

@@ -41,42 +41,101 @@ typedef struct shape {
 typedef struct side {
     mb_ctx *c;
     const mb_backend *be;
+    mb_precision inputs; /* activations that come in are rounded to it */
     int n_results, n_inputs;
     struct result {
         const char *name;
-        float *data;
-        int64_t n;
+        test_memory memory;
     } result[MOST];
-    float *input[MOST];
+    test_memory input[MOST];
 } side;
 
-static float *input(side *s, const char *name, int64_t n)
+/* Activations hold what bf16 can where the other side stores them so. */
+static void round_to(float *x, mb_precision precision, int64_t n)
 {
-    assert(s->n_inputs < MOST);
-    return s->input[s->n_inputs++] = test_normal(name, n);
+    for (int64_t i = 0; precision == MB_BF16 && i < n; i++) {
+        uint32_t bits;
+
+        memcpy(&bits, &x[i], sizeof bits);
+        bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000u;
+        memcpy(&x[i], &bits, sizeof bits);
+    }
 }
 
-static float *result(side *s, const char *name, int64_t n)
+static void set_normal(const side *s, test_memory *m, const char *name)
 {
-    assert(s->n_results < MOST);
-    s->result[s->n_results] = (struct result){ name, test_result(n), n };
-    return s->result[s->n_results++].data;
+    float *x = test_normal(name, m->n);
+
+    round_to(x, m->kind == TEST_REAL ? s->inputs : MB_FP32, m->n);
+    test_set(m, x);
+    free(x);
+}
+
+static float *add_input(side *s, enum test_kind kind, const char *name, int64_t n)
+{
+    test_memory *m = &s->input[s->n_inputs++];
+
+    assert(s->n_inputs <= MOST);
+    *m = test_unset(s->c, kind, n);
+    set_normal(s, m, name);
+    return m->data;
+}
+
+static mb_real *input(side *s, const char *name, int64_t n)
+{
+    return add_input(s, TEST_REAL, name, n);
+}
+
+static float *weights(side *s, const char *name, int64_t n)
+{
+    return add_input(s, TEST_FLOAT, name, n);
+}
+
+static void *add_result(side *s, enum test_kind kind, const char *name, int64_t n)
+{
+    struct result *r = &s->result[s->n_results++];
+
+    assert(s->n_results <= MOST);
+    *r = (struct result){ name, test_unset(s->c, kind, n) };
+    return r->memory.data;
+}
+
+static mb_real *result(side *s, const char *name, int64_t n)
+{
+    return add_result(s, TEST_REAL, name, n);
+}
+
+static float *floats(side *s, const char *name, int64_t n)
+{
+    return add_result(s, TEST_FLOAT, name, n);
 }
 
 /* A result that starts from numbers: a gradient that is added to, or memory updated in place. */
-static float *update(side *s, const char *name, int64_t n, bool add)
+static float *updated(side *s, enum test_kind kind, const char *name, int64_t n, bool add)
 {
-    float *x = result(s, name, n);
+    void *x = add_result(s, kind, name, n);
 
     if (add && s->be->computes)
-        test_fill_normal(x, name, n);
+        set_normal(s, &s->result[s->n_results - 1].memory, name);
     return x;
+}
+
+static mb_real *update(side *s, const char *name, int64_t n, bool add)
+{
+    return updated(s, TEST_REAL, name, n, add);
+}
+
+/* The gradient of a parameter, or one in place: fp32, and always from numbers. */
+static float *parameter(side *s, const char *name, int64_t n)
+{
+    return updated(s, TEST_FLOAT, name, n, true);
 }
 
 static mb_tensor *tensor(side *s, const char *name, int64_t slices, int64_t rows, int64_t cols)
 {
-    mb_tensor *w = mb_wrap(s->c, name, rows, cols, input(s, name, slices * rows * cols));
+    mb_tensor *w = mb_wrap(s->c, name, rows, cols, weights(s, name, slices * rows * cols));
 
+    w->dtype = MB_FP32;
     w->slices = slices;
     return w;
 }
@@ -86,10 +145,10 @@ static mb_tensor *tensor(side *s, const char *name, int64_t slices, int64_t rows
 static void run_embed(side *s, const shape *a, int how)
 {
     int32_t *token = test_below(s->c, "token", a->t, a->n);
-    float *table = input(s, "table", a->n * a->d), *dy = input(s, "dy", a->t * a->d);
+    float *table = weights(s, "table", a->n * a->d), *dy = input(s, "dy", a->t * a->d);
 
     s->be->embed(s->c, result(s, "y", a->t * a->d), table, token, a->t, a->d);
-    s->be->embed_bwd(s->c, update(s, "dtable", a->n * a->d, true), dy, token, a->t, a->d, a->n);
+    s->be->embed_bwd(s->c, parameter(s, "dtable", a->n * a->d), dy, token, a->t, a->d, a->n);
 }
 
 static void run_gemm(side *s, const shape *a, int how)
@@ -98,9 +157,24 @@ static void run_gemm(side *s, const shape *a, int how)
     mb_tensor *w = tensor(s, "w", how & SLICED ? a->groups : 1, a->n, a->d);
     float *x = input(s, "x", r->rows * a->d), *dy = input(s, "dy", r->rows * a->n);
 
+    s->c->result = s->c->stored;
     s->be->gemm(s->c, result(s, "y", r->rows * a->n), x, w, r);
     s->be->gemm_dx(s->c, update(s, "dx", r->rows * a->d, how & ADD), dy, w, r, how & ADD);
-    w->grad = update(s, "dw", mb_count(w), true);
+    w->grad = parameter(s, "dw", mb_count(w));
+    s->be->gemm_dw(s->c, w, dy, x, r);
+}
+
+/* The same with fp32 results: a product of logits. */
+static void run_logits(side *s, const shape *a, int how)
+{
+    mb_route *r = test_route(s->c, TEST_SORTED, a->t, 1);
+    mb_tensor *w = tensor(s, "w", 1, a->n, a->d);
+    float *x = input(s, "x", r->rows * a->d), *dy = weights(s, "dy", r->rows * a->n);
+
+    s->c->result = MB_FP32;
+    s->be->gemm(s->c, floats(s, "y", r->rows * a->n), x, w, r);
+    s->be->gemm_dx(s->c, update(s, "dx", r->rows * a->d, how & ADD), dy, w, r, how & ADD);
+    w->grad = parameter(s, "dw", mb_count(w));
     s->be->gemm_dw(s->c, w, dy, x, r);
 }
 
@@ -120,14 +194,14 @@ static void run_combine(side *s, const shape *a, int how)
     const uint8_t *slice = how & SLICED ? test_slices(s->c, a->t, slices) : NULL;
     float *x = how & RESIDUAL ? input(s, "x", a->t * a->d) : NULL;
     float *rows = input(s, "rows", r->rows * a->d), *dy = input(s, "dy", a->t * a->d);
-    float *w = how & NORMED ? input(s, "w", slices * a->d) : NULL;
-    float *rstd = w ? result(s, "rstd", r->rows) : NULL;
+    float *w = how & NORMED ? weights(s, "w", slices * a->d) : NULL;
+    float *rstd = w ? floats(s, "rstd", r->rows) : NULL;
 
     r->gate = how & GATED ? tensor(s, "gate", 1, 1, r->rows) : NULL;
     s->be->combine(s->c, result(s, "y", a->t * a->d), rstd, x, rows, w, slice, EPS, r, a->d);
     s->be->combine_bwd(s->c, update(s, "drows", r->rows * a->d, how & ADD),
-                       r->gate ? result(s, "dgate", r->rows) : NULL,
-                       w ? update(s, "dw", slices * a->d, true) : NULL, dy, rows, rstd, w, slice, r,
+                       r->gate ? floats(s, "dgate", r->rows) : NULL,
+                       w ? parameter(s, "dw", slices * a->d) : NULL, dy, rows, rstd, w, slice, r,
                        a->d, how & ADD);
 }
 
@@ -136,11 +210,11 @@ static void run_norm(side *s, const shape *a, int how)
     int slices = how & SLICED ? 3 : 1;
     const uint8_t *slice = how & SLICED ? test_slices(s->c, a->t, slices) : NULL;
     float *x = input(s, "x", a->t * a->d), *dy = input(s, "dy", a->t * a->d);
-    float *w = input(s, "w", slices * a->d), *rstd = result(s, "rstd", a->t);
+    float *w = weights(s, "w", slices * a->d), *rstd = floats(s, "rstd", a->t);
 
     s->be->norm(s->c, result(s, "y", a->t * a->d), rstd, x, w, slice, EPS, a->t, a->d);
     s->be->norm_bwd(s->c, update(s, "dx", a->t * a->d, how & ADD),
-                    update(s, "dw", slices * a->d, true), dy, x, rstd, w, slice, a->t, a->d,
+                    parameter(s, "dw", slices * a->d), dy, x, rstd, w, slice, a->t, a->d,
                     how & ADD);
 }
 
@@ -151,14 +225,14 @@ static void run_rope(side *s, const shape *a, int how)
     const uint8_t *slice = how & SLICED ? test_slices(s->c, a->t, slices) : NULL;
     const int32_t *position = test_below(s->c, "position", a->t, 4096);
     float *x = input(s, "x", size), *dy = input(s, "dy", size);
-    float *qw = how & NORMED ? input(s, "qw", slices * e) : NULL;
-    float *kw = how & NORMED ? input(s, "kw", slices * e) : NULL;
+    float *qw = how & NORMED ? weights(s, "qw", slices * e) : NULL;
+    float *kw = how & NORMED ? weights(s, "kw", slices * e) : NULL;
 
     s->be->rope(s->c, result(s, "y", size), x, qw, kw, slice, position, a->t, a->d, a->heads, EPS,
                 ROPE_BASE);
     s->be->rope_bwd(s->c, update(s, "dx", size, how & ADD),
-                    qw ? update(s, "dqw", slices * e, true) : NULL,
-                    kw ? update(s, "dkw", slices * e, true) : NULL, dy, x, qw, kw, slice, position,
+                    qw ? parameter(s, "dqw", slices * e) : NULL,
+                    kw ? parameter(s, "dkw", slices * e) : NULL, dy, x, qw, kw, slice, position,
                     a->t, a->d, a->heads, EPS, ROPE_BASE, how & ADD);
 }
 
@@ -171,7 +245,7 @@ static void run_attend(side *s, const shape *a, int how)
                   (how & DOCUMENTS ? TEST_DOCUMENTS : 0) | (how & IMAGES ? TEST_IMAGES : 0) |
                       (how & PERMUTED ? TEST_PERMUTED : 0));
     float *x = input(s, "x", 3 * t * a->d), *dy = input(s, "dy", t * a->d);
-    float *y = result(s, "y", t * a->d), *lse = result(s, "lse", t * a->heads);
+    float *y = result(s, "y", t * a->d), *lse = floats(s, "lse", t * a->heads);
 
     s->be->attend(s->c, y, lse, x, span, a->d, a->heads);
     s->be->attend_bwd(s->c, update(s, "dx", 3 * t * a->d, how & ADD), dy, y, lse, x, span, a->d,
@@ -201,10 +275,10 @@ static void run_jitter(side *s, const shape *a, int how)
 static void run_classify(side *s, const shape *a, int how)
 {
     int32_t *target = test_below(s->c, "target", a->t, a->n);
-    float *x = input(s, "x", a->t * a->d), *w = input(s, "w", a->n * a->d);
-    float *loss = result(s, "loss", a->t);
+    float *x = input(s, "x", a->t * a->d), *w = weights(s, "w", a->n * a->d);
+    float *loss = add_result(s, TEST_HOST, "loss", a->t);
     float *dx = how & BACKWARD ? result(s, "dx", a->t * a->d) : NULL;
-    float *dw = how & BACKWARD ? update(s, "dw", a->n * a->d, true) : NULL;
+    float *dw = how & BACKWARD ? parameter(s, "dw", a->n * a->d) : NULL;
 
     for (int64_t i = 0; i < a->t; i++)
         if (i % 3 == 2 || (i > 0 && i == a->t - 1))
@@ -214,31 +288,34 @@ static void run_classify(side *s, const shape *a, int how)
 
 static void run_sum_squares(side *s, const shape *a, int how)
 {
-    double *sum = (double *)result(s, "sum", 2);
+    int64_t n = a->t * a->d;
 
-    s->be->sum_squares(s->c, sum, input(s, "x", a->t * a->d), a->t * a->d);
-    if (s->be->computes) /* as two floats */
-        memcpy(sum, (float[]){ (float)*sum, 0 }, sizeof *sum);
+    s->be->sum_squares(s->c, add_result(s, TEST_DOUBLE, "sum", 1), weights(s, "x", n), n);
 }
 
 static void run_adamw(side *s, const shape *a, int how)
 {
-    static const double squares = 4; /* a norm of 2, clipped to 1 */
     int64_t n = a->t * a->d;
+    test_memory squares = test_unset(s->c, TEST_DOUBLE, 1);
     mb_adamw adamw = { .lr = 0.1f,
                        .beta1 = 0.9f,
                        .beta2 = 0.95f,
                        .eps = 1e-5f,
                        .decay = 0.1f,
                        .clip = 1,
-                       .squares = &squares,
+                       .squares = squares.data,
                        .step = a->n };
-    float *p = update(s, "p", n, true), *g = update(s, "g", n, true);
-    float *m = update(s, "m", n, true), *v = update(s, "v", n, true);
+    float *p = parameter(s, "p", n), *g = parameter(s, "g", n), *m = parameter(s, "m", n);
+    float *v = floats(s, "v", n), *positive = test_normal("v", n);
 
-    for (int64_t i = 0; s->be->computes && i < n; i++)
-        v[i] = v[i] * v[i];
+    for (int64_t i = 0; i < n; i++)
+        positive[i] *= positive[i];
+    if (s->be->computes)
+        test_set(&s->result[s->n_results - 1].memory, positive);
+    free(positive);
+    test_set(&squares, (float[]){ 4 }); /* a norm of 2, clipped to 1 */
     s->be->adamw(s->c, p, g, m, v, n, &adamw);
+    test_memory_free(&squares);
 }
 
 /* ---- their shapes --------------------------------------------------------------------------- */
@@ -282,6 +359,7 @@ typedef struct kernel {
 static const kernel kernels[] = {
     { "embed", run_embed, 0, SHAPES(vocabularies) },
     { "gemm", run_gemm, ADD | SLICED, SHAPES(routed) },
+    { "logits", run_logits, ADD, SHAPES(vocabularies) },
     { "gather", run_gather, ADD, SHAPES(routed) },
     { "combine", run_combine, ADD | SLICED | NORMED | GATED | RESIDUAL, SHAPES(routed) },
     { "norm", run_norm, ADD | SLICED, SHAPES(flat) },
@@ -297,12 +375,16 @@ enum { KERNELS = sizeof kernels / sizeof *kernels };
 
 /* ---- comparing ------------------------------------------------------------------------------ */
 
-static void run_side(side *s, mb_ctx *c, const kernel *k, const shape *a, int how)
+static void run_side(side *s, mb_ctx *c, mb_precision inputs, const kernel *k, const shape *a,
+                     int how)
 {
-    *s = (side){ .c = c, .be = c->be };
+    *s = (side){ .c = c, .be = c->be, .inputs = inputs };
     k->run(s, a, how);
+    cr_assert_eq(mb_ctx_sync(c), MB_OK, "%s: %s", c->be->name, mb_message());
     for (int i = 0; i < s->n_results; i++)
-        cr_assert(test_guards_survive(s->result[i].data, s->result[i].n),
+        test_fetch(&s->result[i].memory);
+    for (int i = 0; i < s->n_results; i++)
+        cr_assert(test_guards_survive(&s->result[i].memory),
                   "%s: %s writes beyond %s; T %d, D %d, N %d, ways %#x", c->be->name, k->name,
                   s->result[i].name, (int)a->t, (int)a->d, (int)a->n, how);
 }
@@ -310,29 +392,32 @@ static void run_side(side *s, mb_ctx *c, const kernel *k, const shape *a, int ho
 static void end_side(side *s)
 {
     for (int i = 0; i < s->n_results; i++)
-        test_result_free(s->result[i].data);
+        test_memory_free(&s->result[i].memory);
     for (int i = 0; i < s->n_inputs; i++)
-        free(s->input[i]);
+        test_memory_free(&s->input[i]);
     mb_ctx_reset(s->c);
 }
 
-static double allowed(mb_precision precision, const kernel *k)
+/* 1e-10: results differ by 1e-5 of their size, some hundred roundings of a float. In bf16 a device
+   stores results so: 1e-4, a few roundings to 2^-9. */
+static double allowed(const mb_ctx *c, const kernel *k)
 {
-    return precision == MB_BF16 && k->bf16 > 0 ? k->bf16 : 1e-10;
+    if (c->precision != MB_BF16)
+        return 1e-10;
+    return c->be->device ? 1e-4 : k->bf16 > 0 ? k->bf16 : 1e-10;
 }
 
-/* 1e-10: results differ by 1e-5 of their size, some hundred roundings of a float. */
 static void compare(const side *mine, const side *ref, const kernel *k, const shape *a, int how)
 {
     for (int i = 0; i < ref->n_results; i++) {
         const struct result *r = &ref->result[i];
-        double distance = test_distance(mine->result[i].data, r->data, r->n);
+        double distance = test_distance(mine->result[i].memory.value, r->memory.value, r->memory.n);
 
-        cr_assert(distance < allowed(mine->c->precision, k),
-                  "%s: %s: %s is %.3g away from ref; T %d, D %d, N %d, H %d, G %d, layout %d, ways "
-                  "%#x",
-                  mine->be->name, k->name, r->name, distance, (int)a->t, (int)a->d, (int)a->n,
-                  a->heads, a->groups, (int)a->layout, how);
+        cr_assert(distance < allowed(mine->c, k),
+                  "%s, %s: %s: %s is %.3g away from ref; T %d, D %d, N %d, H %d, G %d, layout %d, "
+                  "ways %#x",
+                  mine->be->name, mb_precision_name[mine->c->precision], k->name, r->name, distance,
+                  (int)a->t, (int)a->d, (int)a->n, a->heads, a->groups, (int)a->layout, how);
     }
 }
 
@@ -350,8 +435,8 @@ static void compare_case(const kernel *k, const shape *a, int how, mb_ctx **c)
 {
     side mine, ref;
 
-    run_side(&mine, c[0], k, a, how);
-    run_side(&ref, c[1], k, a, how);
+    run_side(&mine, c[0], c[0]->stored, k, a, how);
+    run_side(&ref, c[1], c[0]->stored, k, a, how);
     compare(&mine, &ref, k, a, how);
     end_side(&mine);
     end_side(&ref);
@@ -366,11 +451,10 @@ static void agree_in(mb_precision precision, const char *name)
     while (strcmp(k->name, name))
         k++;
     for (const char *const *be = mb_backends(); *be; be++) {
-        mb_ctx *c[2];
+        mb_ctx *c[2] = { test_open_if_there(*be, precision) };
 
-        cr_assert_eq(mb_ctx_open(*be, precision, 2, &c[0]), MB_OK, "%s", mb_message());
         cr_assert_eq(mb_ctx_open("ref", precision, 2, &c[1]), MB_OK, "%s", mb_message());
-        if (c[0]->be->computes)
+        if (c[0] && c[0]->be->computes)
             each_case(k, compare_case, c);
         mb_ctx_close(c[0]);
         mb_ctx_close(c[1]);
@@ -380,13 +464,7 @@ static void agree_in(mb_precision precision, const char *name)
 static void agree_with_ref(const char *name)
 {
     agree_in(MB_FP32, name);
-}
-
-Test(op, products_agree_with_ref_in_bf16)
-{
-    agree_in(MB_BF16, "gemm");
-    agree_in(MB_BF16, "attend");
-    agree_in(MB_BF16, "classify");
+    agree_in(MB_BF16, name);
 }
 
 Test(op, embed_agrees_with_ref)
@@ -397,6 +475,11 @@ Test(op, embed_agrees_with_ref)
 Test(op, gemm_agrees_with_ref)
 {
     agree_with_ref("gemm");
+}
+
+Test(op, logits_agree_with_ref)
+{
+    agree_with_ref("logits");
 }
 
 Test(op, gather_agrees_with_ref)
@@ -456,8 +539,10 @@ Test(op, no_slot_of_any_backend_is_empty)
     typedef void (*slot)(void);
 
     for (const char *const *be = mb_backends(); *be; be++) {
-        mb_ctx *c = test_open(*be);
+        mb_ctx *c = test_open_if_there(*be, MB_FP32);
 
+        if (!c)
+            continue;
         for (size_t at = offsetof(mb_backend, open); at < sizeof *c->be; at += sizeof(slot)) {
             slot f;
 
@@ -473,10 +558,9 @@ static void check_unset(const kernel *k, const shape *a, int how, mb_ctx **c)
 {
     side s;
 
-    run_side(&s, *c, k, a, how);
+    run_side(&s, *c, MB_FP32, k, a, how);
     for (int i = 0; i < s.n_results; i++)
-        cr_assert(test_is_unset(s.result[i].data, s.result[i].n), "%s writes %s", k->name,
-                  s.result[i].name);
+        cr_assert(test_is_unset(&s.result[i].memory), "%s writes %s", k->name, s.result[i].name);
     end_side(&s);
 }
 

@@ -22,7 +22,7 @@ static const struct shape {
 };
 
 typedef struct products { /* y, dx, dw: what the three kernels made */
-    float *result[RESULTS];
+    test_memory result[RESULTS];
     int64_t size[RESULTS];
 } products;
 
@@ -60,15 +60,17 @@ static products run(const char *backend, int threads, const struct shape *s, boo
     w = test_normal("w", weights);
     memcpy(p.size, (int64_t[]){ r->rows * s->n, r->rows * s->k, weights }, sizeof p.size);
     for (int i = 0; i < RESULTS; i++)
-        p.result[i] = test_result(p.size[i]);
-    test_fill_normal(p.result[1], "dx", p.size[1]);
-    test_fill_normal(p.result[2], "dw", p.size[2]);
+        p.result[i] = test_unset(c, TEST_HOST, p.size[i]);
+    test_fill_normal(p.result[1].data, "dx", p.size[1]);
+    test_fill_normal(p.result[2].data, "dw", p.size[2]);
     t = mb_wrap(c, "w", s->n, s->k, w);
     t->slices = sliced ? MOST : 1;
-    t->grad = p.result[2];
-    c->be->gemm(c, p.result[0], x, t, r);
-    c->be->gemm_dx(c, p.result[1], dy, t, r, true);
+    t->grad = p.result[2].data;
+    c->be->gemm(c, p.result[0].data, x, t, r);
+    c->be->gemm_dx(c, p.result[1].data, dy, t, r, true);
     c->be->gemm_dw(c, t, dy, x, r);
+    for (int i = 0; i < RESULTS; i++)
+        test_fetch(&p.result[i]);
     free(x);
     free(dy);
     free(w);
@@ -79,7 +81,7 @@ static products run(const char *backend, int threads, const struct shape *s, boo
 static void release(products *p)
 {
     for (int i = 0; i < RESULTS; i++)
-        test_result_free(p->result[i]);
+        test_memory_free(&p->result[i]);
 }
 
 /* 1e-12 of the mean square: float's rounding, some 400 terms long. */
@@ -88,9 +90,9 @@ static void expect_agreement(const products *got, const products *want)
     static const char *const name[] = { "y", "dx", "dw" };
 
     for (int i = 0; i < RESULTS; i++) {
-        cr_expect(test_distance(got->result[i], want->result[i], want->size[i]) < 1e-12, "%s",
-                  name[i]);
-        cr_expect(test_guards_survive(got->result[i], got->size[i]), "%s", name[i]);
+        cr_expect(test_distance(got->result[i].value, want->result[i].value, want->size[i]) < 1e-12,
+                  "%s", name[i]);
+        cr_expect(test_guards_survive(&got->result[i]), "%s", name[i]);
     }
 }
 
@@ -105,9 +107,9 @@ Test(product, agrees_with_ref_and_does_not_depend_on_threads)
             products more = run("cpu", threads, s, i % 2);
 
             for (int k = 0; k < RESULTS; k++)
-                cr_expect(
-                    !memcmp(more.result[k], one.result[k], (size_t)one.size[k] * sizeof(float)),
-                    "shape %zu, %d threads, result %d", i / 2, threads, k);
+                cr_expect(!memcmp(more.result[k].value, one.result[k].value,
+                                  (size_t)one.size[k] * sizeof(float)),
+                          "shape %zu, %d threads, result %d", i / 2, threads, k);
             release(&more);
         }
         release(&want);

@@ -84,8 +84,7 @@ Test(ref, equal_slices_are_one_slice_bit_for_bit)
     const mb_route *grouped = test_route(c, TEST_SORTED, T, 3);
     const mb_route *all = test_route(c, TEST_SORTED, T, 1);
     float *x = test_normal("x", T * D), *w = test_normal("w", 3 * N * D);
-    float *dense = test_result(T * N), *mot = test_result(T * N);
-    float *dx_dense = test_result(T * D), *dx_mot = test_result(T * D);
+    float dense[T * N], mot[T * N], dx_dense[T * D], dx_mot[T * D];
     mb_tensor w1 = { .slices = 1, .rows = N, .cols = D, .data = w }, w3 = w1;
 
     w3.slices = 3;
@@ -93,16 +92,12 @@ Test(ref, equal_slices_are_one_slice_bit_for_bit)
     memcpy(w + 2 * N * D, w, N * D * sizeof *w);
     mb_ref.gemm(c, dense, x, &w1, all);
     mb_ref.gemm(c, mot, x, &w3, grouped);
-    cr_assert_arr_eq(dense, mot, T * N * sizeof *mot);
+    cr_assert_arr_eq(dense, mot, sizeof mot);
     mb_ref.gemm_dx(c, dx_dense, dense, &w1, all, false);
     mb_ref.gemm_dx(c, dx_mot, dense, &w3, grouped, false);
-    cr_assert_arr_eq(dx_dense, dx_mot, T * D * sizeof *dx_mot);
+    cr_assert_arr_eq(dx_dense, dx_mot, sizeof dx_mot);
     free(x);
     free(w);
-    test_result_free(dense);
-    test_result_free(mot);
-    test_result_free(dx_dense);
-    test_result_free(dx_mot);
     mb_ctx_close(c);
 }
 

@@ -35,9 +35,8 @@ typedef struct mb_backend {
     void (*reset)(mb_ctx *); /* a pass has ended: host memory with indices may change */
 
     /* The route with its gates, which want a gradient when LOGITS do; *out for the next sync. */
-    mb_route *(*choose)(mb_ctx *, const mb_tensor *logits, const mb_router *how, mb_routed *out,
-                        const void **decision);
-    void (*choose_bwd)(mb_ctx *, float *dlogit, const mb_route *r, const void *decision, bool add);
+    mb_route *(*choose)(mb_ctx *, const mb_tensor *logits, const mb_router *how, mb_routed *out);
+    void (*choose_bwd)(mb_ctx *, float *dlogit, const mb_route *r, bool add);
 
     void (*embed)(mb_ctx *, mb_real *y, const float *table, const int32_t *token, int64_t t,
                   int64_t d);
@@ -137,7 +136,7 @@ struct mb_ctx { /* first member of each backend's own struct */
     mb_err err;
 };
 
-extern const mb_backend mb_ref, mb_cpu, mb_null;
+extern const mb_backend mb_ref, mb_cpu, mb_cuda, mb_null;
 
 /* What the gradient is multiplied by so that its norm is HOW's clip at most. */
 static inline float mb_grad_scale(const mb_adamw *how)
@@ -157,10 +156,8 @@ void mb_host_clear(mb_ctx *c, void *p, size_t bytes);
 void mb_host_write(mb_ctx *c, void *to, const void *from, size_t bytes);
 void mb_host_fetch(mb_ctx *c, void *to, const void *from, size_t bytes);
 void mb_host_done(mb_ctx *c); /* kernels have finished when they return */
-mb_route *mb_host_choose(mb_ctx *c, const mb_tensor *logits, const mb_router *how, mb_routed *out,
-                         const void **decision);
-void mb_host_choose_bwd(mb_ctx *c, float *dlogit, const mb_route *r, const void *decision,
-                        bool add);
+mb_route *mb_host_choose(mb_ctx *c, const mb_tensor *logits, const mb_router *how, mb_routed *out);
+void mb_host_choose_bwd(mb_ctx *c, float *dlogit, const mb_route *r, bool add);
 #define MB_HOST_SLOTS                                                                              \
     .alloc = mb_host_alloc, .free = mb_host_free, .clear = mb_host_clear, .write = mb_host_write,  \
     .fetch = mb_host_fetch, .sync = mb_host_done, .reset = mb_host_done, .choose = mb_host_choose, \

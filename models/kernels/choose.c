@@ -382,9 +382,9 @@ static void score_back(const decision *d, int64_t t, const double *dp, float *dl
     }
 }
 
-void mb_host_choose_bwd(mb_ctx *c, float *dlogit, const mb_route *r, const void *made, bool add)
+void mb_host_choose_bwd(mb_ctx *c, float *dlogit, const mb_route *r, bool add)
 {
-    const decision *d = made;
+    const decision *d = r->decision;
     int n = d->experts;
     double *dp = mb_ctx_host(c, (size_t)n * sizeof *dp);
 
@@ -396,8 +396,7 @@ void mb_host_choose_bwd(mb_ctx *c, float *dlogit, const mb_route *r, const void 
     }
 }
 
-mb_route *mb_host_choose(mb_ctx *c, const mb_tensor *logits, const mb_router *how, mb_routed *out,
-                         const void **made)
+mb_route *mb_host_choose(mb_ctx *c, const mb_tensor *logits, const mb_router *how, mb_routed *out)
 {
     int64_t t = logits->rows,
             most = t * (how->choice == MB_TOKEN_CHOOSES ? how->top_k : logits->cols);
@@ -424,6 +423,6 @@ mb_route *mb_host_choose(mb_ctx *c, const mb_tensor *logits, const mb_router *ho
     for (int e = 0; e < d->experts; e++)
         out->asked += a.asked[e];
     out->kept = a.n;
-    *made = d;
+    r->decision = d;
     return r;
 }

@@ -8,8 +8,13 @@
 #include <string.h>
 #include <time.h>
 
+#ifdef MB_CUDA
+static const mb_backend *const backends[] = { &mb_cpu, &mb_cuda, &mb_ref, &mb_null, NULL };
+static const char *const names[] = { "cpu", "cuda", "ref", "null", NULL };
+#else
 static const mb_backend *const backends[] = { &mb_cpu, &mb_ref, &mb_null, NULL };
 static const char *const names[] = { "cpu", "ref", "null", NULL };
+#endif
 const char *const mb_precision_name[] = { [MB_FP32] = "fp32", [MB_BF16] = "bf16", NULL };
 
 const char *const *mb_backends(void)
@@ -36,7 +41,8 @@ mb_err mb_ctx_open(const char *backend, mb_precision precision, int threads, mb_
         if (!strcmp(backends[i]->name, backend))
             be = backends[i];
     if (!be)
-        return mb_fail(MB_EINVAL, "backend '%s': expected cpu, ref or null", backend);
+        return mb_fail(MB_EINVAL, "backend '%s': expected one of those of `motbench list backends`",
+                       backend);
     if (precision == MB_BF16 && !be->bf16)
         return mb_fail(MB_EINVAL, "backend '%s': precision bf16: expected fp32", backend);
     MB_TRY(be->open(precision, threads, out));
@@ -116,11 +122,10 @@ mb_keeping mb_ctx_keeping(const mb_ctx *c)
 
 void mb_ctx_reset(mb_ctx *c)
 {
+    c->be->reset(c); /* while what it may still read is there */
     mb_arena_reset(&c->data);
     mb_arena_reset(&c->host);
-    c->n_nodes = 0;
-    c->n_lent = 0;
-    c->be->reset(c);
+    c->n_nodes = c->n_late = c->n_lent = 0;
 }
 
 mb_err mb_ctx_sync(mb_ctx *c)

@@ -155,14 +155,13 @@ static void choose_back(mb_ctx *c, const mb_node *n)
     bool add;
     mb_real *dlogit = mb_tape_grad(c, n->x, &add);
 
-    c->be->choose_bwd(c, dlogit, n->route, n->more, add);
+    c->be->choose_bwd(c, dlogit, n->route, add);
     enter(c, "choose", MB_BWD, vector_cost(8, mb_count(n->x), 2 * mb_count(n->x)), since);
 }
 
 const mb_route *mb_choose(mb_ctx *c, mb_tensor *logits, const mb_router *how, mb_routed *out)
 {
     uint64_t since = mb_tape_clock(c);
-    const void *decision;
     mb_router *kept = mb_ctx_host(c, sizeof *kept);
     mb_route *r;
 
@@ -170,11 +169,9 @@ const mb_route *mb_choose(mb_ctx *c, mb_tensor *logits, const mb_router *how, mb
                                             : how->top_k >= 1 && how->top_k <= logits->cols);
     assert(how->score == MB_SOFTMAX || (how->balance == 0 && how->z == 0));
     *kept = *how;
-    r = c->be->choose(c, logits, kept, out, &decision);
+    r = c->be->choose(c, logits, kept, out);
     enter(c, "choose", MB_FWD, vector_cost(5, mb_count(logits), 2 * mb_count(logits)), since);
-    mb_tape_push(
-        c,
-        (mb_node){ .back = choose_back, .y = r->gate, .x = logits, .route = r, .more = decision });
+    mb_tape_push(c, (mb_node){ .back = choose_back, .y = r->gate, .x = logits, .route = r });
     return r;
 }
 

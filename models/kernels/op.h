@@ -25,7 +25,7 @@
 
 typedef struct mb_ctx mb_ctx; /* an open backend: threads, scratch, ledger, recorded calls */
 
-/* BACKEND: "ref" (plain loops, double accumulation), "cpu" or "null" (computes nothing).
+/* BACKEND: "ref" (plain loops, double accumulation), "cpu", "cuda" or "null" (computes nothing).
    PRECISION: of the operands of products; all else is computed in fp32 at least.
    THREADS: 0 for the machine's own choice. Fails on an unknown backend, a precision that it does
    not know, and a device that is not there. */

@@ -28,6 +28,7 @@ typedef struct mb_route {
     const int32_t *first;  /* (T+1), with token: the routed rows of x's row t are */
     const int32_t *row;    /* (S)     row[first[t]] .. row[first[t+1]-1], ascending */
     mb_tensor *gate;       /* (S) or NULL: every gate is 1 */
+    const void *decision;  /* of a learned route: what its backend remembers for the backward */
     bool device;           /* made by the kernels of a device, see below */
 } mb_route;
 

@@ -1,0 +1,181 @@
+/* Attention: through cuDNN where that is there, knows the shape, and works in the precision; else
+   by our own kernels. cuDNN wants rows in order of positions, so permuted ones are brought there
+   and back. */
+#include "models/kernels/cuda/cuda.h"
+
+#include "models/kernels/cuda/cudnn.h"
+
+/* ---- our own -----------------------------------------------------------------------------------
+ */
+
+static cu_span span_on_device(cuda_ctx *c, const mb_span *s)
+{
+    size_t bytes = (size_t)(s->batch * s->len) * sizeof *s->lo;
+
+    return (cu_span){ .batch = s->batch,
+                      .len = s->len,
+                      .at = cuda_indices(c, s->at, bytes),
+                      .lo = cuda_indices(c, s->lo, bytes),
+                      .hi = cuda_indices(c, s->hi, bytes) };
+}
+
+/* Query-key pairs in the tiles that kernels work on: whole ones, also where they cross a mask. */
+static uint64_t pairs_in_tiles(const mb_span *s, int64_t tile)
+{
+    uint64_t tiles = 0;
+
+    for (int64_t i = 0; i < s->batch * s->len;) {
+        int64_t last = i % s->len + tile < s->len ? i + tile : i - i % s->len + s->len;
+        int64_t lo = s->len, hi = -1;
+
+        for (; i < last; i++) {
+            lo = s->lo[i] < lo ? s->lo[i] : lo;
+            hi = s->hi[i] > hi ? s->hi[i] : hi;
+        }
+        tiles += (uint64_t)(hi / tile - lo / tile + 1);
+    }
+    return tiles * (uint64_t)(tile * tile);
+}
+
+/* Whether heads are of a width that our kernels know; else the next sync tells. */
+static bool fits(cuda_ctx *c, int64_t width)
+{
+    if (width > CU_HEAD_WIDTH)
+        cuda_keep(c, mb_fail(MB_EINVAL, "cuda: heads of width %lld: expected %d at most",
+                             (long long)width, CU_HEAD_WIDTH));
+    return width <= CU_HEAD_WIDTH;
+}
+
+static void attend_own(cuda_ctx *c, mb_real *y, float *lse, const mb_real *x, const mb_span *s,
+                       int64_t d, int heads)
+{
+    cu_span span = span_on_device(c, s);
+
+    if (!fits(c, d / heads))
+        return;
+    cu_attend(&c->cu, y, lse, x, &span, d, heads);
+    c->base.executed = 4 * (uint64_t)d * pairs_in_tiles(s, cu_attend_tile(d / heads));
+}
+
+static void attend_own_bwd(cuda_ctx *c, mb_real *dx, const mb_real *dy, const mb_real *y,
+                           const float *lse, const mb_real *x, const mb_span *s, int64_t d,
+                           int heads, bool add)
+{
+    cu_span span = span_on_device(c, s);
+    float *delta = cuda_space(c, (size_t)(s->batch * s->len * heads) * sizeof *delta);
+
+    if (!fits(c, d / heads))
+        return;
+    cu_attend_bwd(&c->cu, dx, dy, y, lse, x, &span, d, heads, add, delta);
+    c->base.executed = 14 * (uint64_t)d * pairs_in_tiles(s, cu_attend_bwd_tile(d / heads));
+}
+
+/* ---- cuDNN -------------------------------------------------------------------------------------
+ */
+
+typedef struct call { /* of cuDNN, with what it takes of the workspace */
+    mb_attention shape;
+    cu_span span;
+    size_t workspace;
+    int64_t t, d;
+} call;
+
+/* Forward and backward must agree, since the log-sum-exp is in an order of cuDNN's own. */
+static bool takes(cuda_ctx *c, const mb_span *s, int64_t d, int heads, call *out)
+{
+    int64_t width = d / heads;
+
+    if (!c->cudnn || !c->cu.bf16 || width % 8 != 0 || width > 128 || s->batch * s->len == 0)
+        return false;
+    *out = (call){ .shape = { .batch = s->batch,
+                              .len = s->len,
+                              .heads = heads,
+                              .width = (int)width,
+                              .spans = mb_spans_kind(s->lo, s->hi, s->batch, s->len) },
+                   .span = span_on_device(c, s),
+                   .t = s->batch * s->len,
+                   .d = d };
+    return mb_cudnn_plan(c->cudnn, &out->shape, &out->workspace, NULL) == MB_OK;
+}
+
+/* The next COLS columns of the workspace. */
+static char *part(const cuda_ctx *c, const call *a, char **space, int64_t cols)
+{
+    char *p = *space;
+
+    *space += cuda_aligned(cuda_bytes(c, a->t * cols));
+    return p;
+}
+
+/* X (T, cols) in order of positions: itself, or a copy. */
+static const void *in_positions(cuda_ctx *c, const call *a, char **space, const void *x,
+                                int64_t cols)
+{
+    char *copy;
+
+    if (!a->span.at)
+        return x;
+    copy = part(c, a, space, cols);
+    cu_to_positions(&c->cu, copy, x, a->span.at, a->t, cols);
+    return copy;
+}
+
+static void attend_cudnn(cuda_ctx *c, const call *a, mb_real *y, float *lse, const mb_real *x)
+{
+    size_t copies = 2 * cuda_aligned(cuda_bytes(c, a->t * 3 * a->d));
+    char *workspace = cuda_space(c, cuda_aligned(a->workspace) + copies);
+    char *space = workspace + cuda_aligned(a->workspace);
+    const void *from = in_positions(c, a, &space, x, 3 * a->d);
+    void *to = a->span.at ? part(c, a, &space, a->d) : (void *)y;
+
+    cuda_keep(c, mb_cudnn_attend(c->cudnn, &a->shape, to, lse, from, a->span.lo, a->span.hi,
+                                 workspace, c->cu.stream));
+    if (a->span.at)
+        cu_from_positions(&c->cu, y, to, a->span.at, a->t, a->d, false);
+}
+
+static void attend_cudnn_bwd(cuda_ctx *c, const call *a, mb_real *dx, const mb_real *dy,
+                             const mb_real *y, const float *lse, const mb_real *x, bool add)
+{
+    size_t copies = 4 * cuda_aligned(cuda_bytes(c, a->t * 3 * a->d));
+    char *workspace = cuda_space(c, cuda_aligned(a->workspace) + copies);
+    char *space = workspace + cuda_aligned(a->workspace);
+    const void *from = in_positions(c, a, &space, x, 3 * a->d);
+    const void *out = in_positions(c, a, &space, y, a->d);
+    const void *up = in_positions(c, a, &space, dy, a->d);
+    bool apart = a->span.at || add;
+    void *to = apart ? part(c, a, &space, 3 * a->d) : (void *)dx;
+
+    cuda_keep(c, mb_cudnn_attend_bwd(c->cudnn, &a->shape, to, up, out, lse, from, a->span.lo,
+                                     a->span.hi, workspace, c->cu.stream));
+    if (apart)
+        cu_from_positions(&c->cu, dx, to, a->span.at, a->t, 3 * a->d, add);
+}
+
+/* ---- the slots ---------------------------------------------------------------------------------
+ */
+
+void cuda_attend(mb_ctx *base, mb_real *y, float *lse, const mb_real *x, const mb_span *s,
+                 int64_t d, int heads)
+{
+    cuda_ctx *c = cuda_of(base);
+    call a;
+
+    if (takes(c, s, d, heads, &a))
+        attend_cudnn(c, &a, y, lse, x);
+    else
+        attend_own(c, y, lse, x, s, d, heads);
+}
+
+void cuda_attend_bwd(mb_ctx *base, mb_real *dx, const mb_real *dy, const mb_real *y,
+                     const float *lse, const mb_real *x, const mb_span *s, int64_t d, int heads,
+                     bool add)
+{
+    cuda_ctx *c = cuda_of(base);
+    call a;
+
+    if (takes(c, s, d, heads, &a))
+        attend_cudnn_bwd(c, &a, dx, dy, y, lse, x, add);
+    else
+        attend_own_bwd(c, dx, dy, y, lse, x, s, d, heads, add);
+}

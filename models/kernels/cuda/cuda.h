@@ -1,0 +1,158 @@
+/* What the C files of the cuda backend share: the context, device memory, products. Kernels are in
+   the .cu files, behind kernels.h. Meaning of the slots: op.h; contract: backend.h.
+
+   Everything goes to one stream, but for products of several groups, which fork from it and join it
+   again; so memory that a kernel is done with may be reused by the next one at once. */
+#ifndef MB_KERNELS_CUDA_CUDA_H
+#define MB_KERNELS_CUDA_CUDA_H
+
+#include "models/kernels/backend.h"
+#include "models/kernels/cuda/kernels.h"
+
+typedef struct cuda_copy { /* host memory and its copy on the device */
+    const void *host;
+    size_t bytes;
+    void *device;
+} cuda_copy;
+
+typedef struct cuda_weights { /* fp32 weights and their bf16 copy */
+    const float *from;
+    int64_t n;
+    void *to;
+    uint64_t version; /* of all weights, when the copy was made */
+} cuda_weights;
+
+typedef struct cuda_fetch { /* a copy to host memory that the next sync completes */
+    void *to;
+    const void *staged;
+    size_t bytes;
+} cuda_fetch;
+
+typedef struct cuda_list { /* of any of these */
+    void *items;
+    size_t n, room;
+} cuda_list;
+
+typedef struct cuda_angles { /* cosines, then sines, of position * base^(-j / half) */
+    float *table;
+    int64_t positions, half;
+    float base;
+} cuda_angles;
+
+typedef struct cuda_ctx {
+    mb_ctx base;
+    cu cu;
+    struct cuda_lt *lt;     /* matrix products */
+    struct mb_cudnn *cudnn; /* NULL: attention by our own kernels */
+    mb_arena indices;       /* until the reset, also when the scratch is given back before */
+    cuda_list copies;       /* cuda_copy, of this pass */
+    cuda_list weights;      /* cuda_weights */
+    cuda_list fetches;      /* cuda_fetch */
+    uint64_t version;       /* of the weights: what changes them counts it up */
+    char *stage;            /* page-locked host memory for copies of both ways */
+    size_t stage_used, stage_size;
+    void *space; /* see cuda_space() */
+    size_t space_size;
+    cuda_angles angles;
+} cuda_ctx;
+
+/* ---- memory.c ------------------------------------------------------------------------------- */
+
+/* Keeps the first error that a call of CUDA reports, for the next sync; WHAT was asked for. */
+void cuda_check(cuda_ctx *c, cudaError_t err, const char *what);
+/* Keeps ERR, with the message that was left. */
+void cuda_keep(cuda_ctx *c, mb_err err);
+
+/* Where kernels find BYTES of host memory that do not change before the next reset; NULL for NULL.
+ */
+const void *cuda_indices(cuda_ctx *c, const void *host, size_t bytes);
+
+/* At least BYTES of device memory, 256-byte aligned and uninitialised, until the next call: a slot
+   asks once and divides what it gets. Grows to the largest request and is then kept. */
+void *cuda_space(cuda_ctx *c, size_t bytes);
+
+/* W (n floats) as products take it: itself, or its bf16 copy, made anew after an update. */
+const void *cuda_operand(cuda_ctx *c, const float *w, int64_t n);
+
+/* The next item of L, zeroed, of SIZE bytes. */
+void *cuda_list_add(cuda_list *l, size_t size);
+
+void *cuda_alloc(mb_ctx *base, size_t bytes);
+void cuda_free(mb_ctx *base, void *p);
+void cuda_clear(mb_ctx *base, void *p, size_t bytes);
+void cuda_write(mb_ctx *base, void *to, const void *from, size_t bytes);
+void cuda_fetch_to(mb_ctx *base, void *to, const void *from, size_t bytes);
+void cuda_sync(mb_ctx *base);
+void cuda_reset(mb_ctx *base);
+void cuda_forget(cuda_ctx *c); /* frees all of the above: before closing */
+
+/* ---- product.c ------------------------------------------------------------------------------- */
+
+/* C (M, N) = op(A) op(B), or += ; row-major and dense; op turns its operand where it is told to. Of
+   `batch` such products, operands lie STRIDE elements apart. */
+typedef struct cuda_product {
+    int64_t m, n, k;
+    bool turn_a, turn_b;
+    bool bf16, result_bf16; /* operands; C: bf16 or fp32 */
+    bool add;
+    int64_t batch, stride_a, stride_b, stride_c;
+} cuda_product;
+
+/* One product now, on the stream of the kernels. */
+void cuda_multiply(cuda_ctx *c, const cuda_product *p, void *to, const void *a, const void *b);
+
+/* cublas.c: cuBLASLt behind these, or what stands in for it in tests. Lanes run side by side
+   between a fork and a join, each with a stream and a workspace; lane -1 is the stream of the
+   kernels. */
+enum { CUDA_LANES = 4 };
+mb_err cuda_lt_open(struct cuda_lt **out);
+void cuda_lt_close(struct cuda_lt *lt); /* accepts NULL */
+mb_err cuda_lt_multiply(struct cuda_lt *lt, int lane, cudaStream_t stream, const cuda_product *p,
+                        void *to, const void *a, const void *b);
+
+/* Lets all lanes begin after what is on STREAM, and STREAM go on after all lanes. */
+mb_err cuda_lt_fork(struct cuda_lt *lt, cudaStream_t stream);
+mb_err cuda_lt_join(struct cuda_lt *lt, cudaStream_t stream);
+
+void cuda_gemm(mb_ctx *base, mb_real *y, const mb_real *x, const mb_tensor *w, const mb_route *r);
+void cuda_gemm_dx(mb_ctx *base, mb_real *dx, const mb_real *dy, const mb_tensor *w,
+                  const mb_route *r, bool add);
+void cuda_gemm_dw(mb_ctx *base, const mb_tensor *w, const mb_real *dy, const mb_real *x,
+                  const mb_route *r);
+void cuda_classify(mb_ctx *base, float *loss, mb_real *dx, float *dw, const mb_real *x,
+                   const float *w, const int32_t *target, float scale, float z, int64_t t,
+                   int64_t d, int64_t v);
+
+/* ---- route.c --------------------------------------------------------------------------------- */
+
+/* The route as kernels take it. */
+cu_route cuda_route(cuda_ctx *c, const mb_route *r);
+mb_route *cuda_choose(mb_ctx *base, const mb_tensor *logits, const mb_router *how, mb_routed *out);
+void cuda_choose_bwd(mb_ctx *base, float *dlogit, const mb_route *r, bool add);
+
+/* ---- attention.c ----------------------------------------------------------------------------- */
+
+void cuda_attend(mb_ctx *base, mb_real *y, float *lse, const mb_real *x, const mb_span *s,
+                 int64_t d, int heads);
+void cuda_attend_bwd(mb_ctx *base, mb_real *dx, const mb_real *dy, const mb_real *y,
+                     const float *lse, const mb_real *x, const mb_span *s, int64_t d, int heads,
+                     bool add);
+
+static inline cuda_ctx *cuda_of(mb_ctx *base)
+{
+    return (cuda_ctx *)base;
+}
+
+/* Bytes rounded up so that what follows in a workspace is aligned. */
+static inline size_t cuda_aligned(size_t bytes)
+{
+    return (bytes + 255) / 256 * 256;
+}
+
+/* Bytes of N numbers of an activation. */
+static inline size_t cuda_bytes(const cuda_ctx *c, int64_t n)
+{
+    return (size_t)n * mb_size(c->base.stored);
+}
+
+#endif

@@ -1,0 +1,162 @@
+/* The kernels of the cuda backend, as its C files see them: each call enqueues on a stream. Kernels
+   know no tensor, route or ctx; what they compute is said in op.h, letters too.
+
+   Pointers are to device memory. `void *` is an activation or its gradient: bf16 or fp32, as ON
+   says. No kernel uses an atomic operation on a result: the same arguments give the same bits. */
+#ifndef MB_KERNELS_CUDA_KERNELS_H
+#define MB_KERNELS_CUDA_KERNELS_H
+
+#include <cuda_runtime.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct cu { /* where kernels go, and how activations are stored */
+    cudaStream_t stream;
+    bool bf16;
+    cudaError_t err; /* of the first launch that failed */
+} cu;
+
+/* Routed rows, from mb_route: token NULL when row i is row i. row and token may hold -1. */
+typedef struct cu_route {
+    int64_t rows, tokens;
+    const int32_t *token, *first, *row;
+    const float *gate; /* NULL: every gate is 1 */
+} cu_route;
+
+/* ---- move.cu -------------------------------------------------------------------------------- */
+
+void cu_embed(cu *on, void *y, const float *table, const int32_t *token, int64_t t, int64_t d);
+
+/* Rows of dy by word: chunk c sums rows order[chunk[c]] .. order[chunk[c+1]-1], word number w of
+   `words` the chunks first[w] .. first[w+1]-1 into row word[w] of dtable. partial (chunks, D). */
+typedef struct cu_words {
+    int64_t words, chunks;
+    const int32_t *order, *chunk, *first, *word;
+} cu_words;
+void cu_embed_bwd(cu *on, float *dtable, const void *dy, const cu_words *w, float *partial,
+                  int64_t d);
+
+void cu_gather(cu *on, void *y, const void *x, const cu_route *r, int64_t d);
+void cu_gather_bwd(cu *on, void *dx, const void *dy, const cu_route *r, int64_t d, bool add);
+void cu_swiglu(cu *on, void *y, const void *x, int64_t s, int64_t f);
+void cu_swiglu_bwd(cu *on, void *dx, const void *dy, const void *x, int64_t s, int64_t f, bool add);
+/* y (+)= x (1 + eps u): forward and backward alike. */
+void cu_jitter(cu *on, void *y, const void *x, float eps, uint64_t key, int64_t n, bool add);
+void cu_to_bf16(cu *on, void *y, const float *x, int64_t n);
+
+/* ---- norm.cu -------------------------------------------------------------------------------- */
+
+/* w, rstd, x NULL as in op.h. */
+void cu_combine(cu *on, void *y, float *rstd, const void *x, const void *rows, const float *w,
+                const uint8_t *slice, float eps, const cu_route *r, int64_t d);
+/* drows and dgate may be NULL. dw adds unless NULL, over SLICES slices, with partial of
+   cu_partials(r->rows, slices, d) floats. */
+void cu_combine_bwd(cu *on, void *drows, float *dgate, float *dw, const void *dy, const void *rows,
+                    const float *rstd, const float *w, const uint8_t *slice, int slices,
+                    const cu_route *r, int64_t d, bool add, float *partial);
+int64_t cu_partials(int64_t rows, int slices, int64_t d);
+/* total (n) += the sum of partial (parts, n), in order. */
+void cu_add_parts(cu *on, float *total, const float *partial, int64_t parts, int64_t n);
+
+/* ---- rope.cu -------------------------------------------------------------------------------- */
+
+typedef struct cu_rope {
+    const float *qw, *kw; /* NULL: RoPE alone */
+    const uint8_t *slice;
+    const int32_t *position;
+    const float *cosine, *sine; /* (positions, D / heads / 2) */
+    int64_t t, d;
+    int heads, slices;
+    float eps;
+} cu_rope;
+void cu_rope_fwd(cu *on, void *y, const void *x, const cu_rope *p);
+/* rstd (T, 2 heads); partial 2 cu_partials(t, slices, d / heads), for dqw and dkw (NULL: none). */
+void cu_rope_bwd(cu *on, void *dx, float *dqw, float *dkw, const void *dy, const void *x,
+                 const cu_rope *p, bool add, float *rstd, float *partial);
+
+/* ---- attend.cu ------------------------------------------------------------------------------ */
+
+enum { CU_HEAD_WIDTH = 256 }; /* the widest head */
+
+typedef struct cu_span {
+    int64_t batch, len;
+    const int32_t *at, *lo, *hi; /* at NULL: rows in order of positions */
+} cu_span;
+void cu_attend(cu *on, void *y, float *lse, const void *x, const cu_span *s, int64_t d, int heads);
+/* delta (T, heads) */
+void cu_attend_bwd(cu *on, void *dx, const void *dy, const void *y, const float *lse, const void *x,
+                   const cu_span *s, int64_t d, int heads, bool add, float *delta);
+/* Positions in a tile of the forward, and of the backward; each is a square of the two. */
+int cu_attend_tile(int64_t width);
+int cu_attend_bwd_tile(int64_t width);
+/* y (T, cols) = x in order of positions, or back: y[i] = x[at[i]], y[at[i]] (+)= x[i]. */
+void cu_to_positions(cu *on, void *y, const void *x, const int32_t *at, int64_t t, int64_t cols);
+void cu_from_positions(cu *on, void *y, const void *x, const int32_t *at, int64_t t, int64_t cols,
+                       bool add);
+
+/* ---- classify.cu ---------------------------------------------------------------------------- */
+
+/* Losses of rows of logits (T, V) fp32; dlogits (T, V) as activations, NULL: none. */
+void cu_cross_entropy(cu *on, float *loss, void *dlogits, const float *logits,
+                      const int32_t *target, float scale, float z, int64_t t, int64_t v);
+
+/* ---- adamw.cu ------------------------------------------------------------------------------- */
+
+/* partial: cu_squares_partials(n) doubles */
+void cu_sum_squares(cu *on, double *sum, double *partial, const float *x, int64_t n);
+int64_t cu_squares_partials(int64_t n);
+
+typedef struct cu_adamw {
+    float beta1, beta2, eps;
+    float rate;            /* lr / (1 - beta1^step) */
+    float unbias;          /* 1 / (1 - beta2^step) */
+    float keep;            /* lr decay */
+    float clip;            /* 0: none */
+    const double *squares; /* of the gradient's norm, when clip > 0 */
+} cu_adamw;
+void cu_adamw_step(cu *on, float *p, float *g, float *m, float *v, int64_t n, const cu_adamw *how);
+
+/* ---- choose.cu ------------------------------------------------------------------------------ */
+
+typedef struct cu_routed { /* as mb_routed */
+    int64_t asked, kept;
+    double balance, z;
+} cu_routed;
+
+typedef struct cu_choice { /* what a learned route is made of; see choose.c */
+    int64_t t, group;      /* rows, rows that share a capacity */
+    int experts, k;        /* k: experts per token; expert choice: E */
+    bool by_experts, softmax, renormalise, random_second;
+    int64_t room, last_room; /* of one expert per group of rows, and in the last group */
+    double balance, z;
+    uint64_t key;
+    const float *logit;    /* (T, E) */
+    float *score, *lse;    /* (T, E), (T) */
+    float *norm;           /* (T) */
+    int32_t *top;          /* (T, k) */
+    int64_t *asked, *kept; /* (E) */
+    double *first, *terms; /* (E), (E + 1): parts of the balance loss, then z */
+    struct cu_routed *routed;
+    int32_t *token, *inverse; /* (S), (T k): the route's token and row */
+    float *gate;              /* (S) */
+    const int64_t *offset;    /* (E + 1) where an expert's rows begin; NULL: e times its room */
+} cu_choice;
+void cu_scores(cu *on, const cu_choice *c);
+/* Counts alone (asked, kept) when c->token is NULL. */
+void cu_assign(cu *on, const cu_choice *c);
+/* first, and what the choice did into *routed: after cu_assign(). */
+void cu_choice_losses(cu *on, const cu_choice *c);
+void cu_choose_bwd(cu *on, float *dlogit, const float *dgate, const cu_choice *c, bool add);
+/* first[i] = i * k for i = 0 .. t */
+void cu_strides(cu *on, int32_t *first, int64_t t, int k);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

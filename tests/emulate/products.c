@@ -1,0 +1,81 @@
+/* What stands in for cuBLASLt: products by their definition, on the emulated device. */
+#include "models/kernels/cuda/cuda.h"
+
+#include "base/file.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct cuda_lt {
+    int lanes; /* that are open: between a fork and its join */
+};
+
+mb_err cuda_lt_open(struct cuda_lt **out)
+{
+    *out = mb_zalloc(1, sizeof **out);
+    return MB_OK;
+}
+
+void cuda_lt_close(struct cuda_lt *lt)
+{
+    free(lt);
+}
+
+mb_err cuda_lt_fork(struct cuda_lt *lt, cudaStream_t stream)
+{
+    lt->lanes = CUDA_LANES;
+    return MB_OK;
+}
+
+mb_err cuda_lt_join(struct cuda_lt *lt, cudaStream_t stream)
+{
+    lt->lanes = 0;
+    return MB_OK;
+}
+
+static float get(const void *x, bool bf16, int64_t i)
+{
+    uint32_t bits;
+    uint16_t half;
+    float y;
+
+    if (!bf16)
+        return ((const float *)x)[i];
+    memcpy(&half, (const char *)x + 2 * i, sizeof half);
+    bits = (uint32_t)half << 16;
+    memcpy(&y, &bits, sizeof y);
+    return y;
+}
+
+static void put(void *x, bool bf16, int64_t i, float y)
+{
+    uint32_t bits;
+    uint16_t half;
+
+    if (!bf16) {
+        ((float *)x)[i] = y;
+        return;
+    }
+    memcpy(&bits, &y, sizeof bits);
+    half = y == y ? (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16) : 0x7fff;
+    memcpy((char *)x + 2 * i, &half, sizeof half);
+}
+
+mb_err cuda_lt_multiply(struct cuda_lt *lt, int lane, cudaStream_t stream, const cuda_product *p,
+                        void *to, const void *a, const void *b)
+{
+    if (lane >= lt->lanes)
+        return mb_fail(MB_EINVAL, "emulated products: lane %d is not open", lane);
+    for (int64_t i = 0; i < p->batch * p->m * p->n; i++) {
+        int64_t g = i / (p->m * p->n), row = i / p->n % p->m, col = i % p->n;
+        int64_t at = g * p->stride_c + row * p->n + col;
+        double sum = p->add ? get(to, p->result_bf16, at) : 0;
+
+        for (int64_t k = 0; k < p->k; k++)
+            sum += (double)get(a, p->bf16,
+                               g * p->stride_a + (p->turn_a ? k * p->m + row : row * p->k + k)) *
+                   get(b, p->bf16, g * p->stride_b + (p->turn_b ? col * p->k + k : k * p->n + col));
+        put(to, p->result_bf16, at, (float)sum);
+    }
+    return MB_OK;
+}
