@@ -21,6 +21,7 @@ typedef struct options {
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
     options *o = state->input;
+    mb_precision precision;
 
     switch (key) {
     case 's':
@@ -45,6 +46,11 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case 'b':
         o->plan.base = arg;
         return 0;
+    case 'i':
+        if (mb_precision_find(arg, &precision))
+            argp_error(state, "%s", mb_message());
+        o->plan.in = arg;
+        return 0;
     case 'p':
         o->plan.python = arg;
         return 0;
@@ -63,6 +69,7 @@ static const struct argp_option known[] = {
     { "output", 'o', "FOLDER", 0, "where bench.db and bench.md go (default build/bench)", 0 },
     { "model", 'm', "NAME=VALUE ...", 0,
       "for every model, for a quick look: \"layers=1 batch=2\"; targets are for the full size", 0 },
+    { "in", 'i', "PRECISION", 0, "only this one (default: fp32 and bf16)", 0 },
     { "base", 'b', "STEP", 0, "bench/step of another build to compare with", 0 },
     { "peers", 'p', "PYTHON", 0, "a Python that has PyTorch", 0 },
     { 0 },
@@ -137,6 +144,8 @@ static void find_precisions(mb_plan *p)
     for (int i = 0; mb_precision_name[i]; i++) {
         mb_ctx *c;
 
+        if (p->in && strcmp(p->in, mb_precision_name[i]))
+            continue;
         p->has[i] = mb_ctx_open("cpu", (mb_precision)i, 1, &c) == MB_OK;
         if (!p->has[i])
             mb_table_note(p->report.table, "Not measured: %s.", mb_message());

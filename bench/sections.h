@@ -11,7 +11,8 @@ typedef struct mb_plan {                     /* paths are borrowed */
     const char *folder;
     const char *words;   /* added to every model, as bench/task.c reads them; "" */
     int rounds, threads; /* rounds that count; threads: most */
-    bool has[2];         /* by mb_precision: what our backend computes in */
+    const char *in;      /* the only precision, or NULL */
+    bool has[2];         /* by mb_precision: what is measured, and our backend computes in */
     mb_report report;
 } mb_plan;
 
