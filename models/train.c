@@ -9,14 +9,25 @@
 /* Sums over rows in order of positions, so that the order of rows never shows in a loss. */
 static void add_losses(const mb_pass *p, mb_losses *out)
 {
+    double sum = 0; /* of modality m, in a register while one modality lasts */
+    int m = -1;
+
     for (int64_t i = 0; i < p->rows; i++) {
         int64_t row = p->span.at ? p->span.at[i] : i;
 
         if (p->target[row] < 0)
             continue;
-        out->sum[p->target_modality[row]] += p->loss[row];
-        out->n[p->target_modality[row]]++;
+        if (p->target_modality[row] != m) {
+            if (m >= 0)
+                out->sum[m] = sum;
+            m = p->target_modality[row];
+            sum = out->sum[m];
+        }
+        sum += p->loss[row];
+        out->n[m]++;
     }
+    if (m >= 0)
+        out->sum[m] = sum;
 }
 
 static void add_routed(const mb_pass *p, mb_losses *out)

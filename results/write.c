@@ -217,10 +217,16 @@ static mb_err find_series(mb_store *s, const mb_value_row *r, int64_t *id)
         r->split, r->modality, r->metric);
 }
 
+/* Equal names are mostly one and the same constant. */
+static bool same_text(const char *a, const char *b)
+{
+    return a == b || !strcmp(a, b);
+}
+
 static bool same_series(const mb_value_row *a, const mb_value_row *b)
 {
-    return !strcmp(a->split, b->split) && !strcmp(a->modality, b->modality) &&
-           !strcmp(a->metric, b->metric);
+    return same_text(a->modality, b->modality) && same_text(a->metric, b->metric) &&
+           same_text(a->split, b->split);
 }
 
 /* Values come as a few series taking turns: remembering those seen in this call saves nearly all

@@ -228,18 +228,21 @@ static mb_err place(mb_stream *s, int64_t row, int64_t at, const piece *p, int64
 {
     mb_batch *b = &s->batch;
     int64_t to = row * b->len + at;
+    const uint8_t *of = s->modality; /* copies, since a byte written might be any pointer's */
+    uint8_t *modality = b->modality + to;
+    const int32_t *id = s->document;
     int32_t next;
 
     if (s->dry || !n)
         return MB_OK;
     MB_TRY(load(s, p, n));
-    next = s->document[n];
-    memcpy(b->token + to, s->document, (size_t)n * sizeof *b->token);
-    memcpy(b->target + to, s->document + 1, (size_t)n * sizeof *b->target);
+    next = id[n];
+    memcpy(b->token + to, id, (size_t)n * sizeof *id);
+    memcpy(b->target + to, id + 1, (size_t)n * sizeof *id);
     for (int64_t i = 0; i < n; i++)
-        b->modality[to + i] = s->modality[s->document[i]];
-    memcpy(b->target_modality + to, b->modality + to + 1, (size_t)n - 1);
-    b->target_modality[to + n - 1] = next < 0 ? MB_TEXT : s->modality[next];
+        modality[i] = of[id[i]];
+    memcpy(b->target_modality + to, modality + 1, (size_t)n - 1);
+    b->target_modality[to + n - 1] = next < 0 ? MB_TEXT : of[next];
     for (int64_t i = 0; i < n; i++) {
         b->position[to + i] = (int32_t)i;
         b->lo[to + i] = (int32_t)at;
