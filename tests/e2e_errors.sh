@@ -73,10 +73,12 @@ refuses 1 'text.db' "$m" db check --db text.db
 refuses 1 'none.db' "$m" cmp --db none.db
 refuses 1 'none.db' "$m" list runs --db none.db
 : >empty.db
-for verb in cmp 'list runs' 'table summary' 'plot curves -o x.svg' 'db check' 'db export -o x'; do
+for verb in cmp 'list runs' 'table summary' 'plot curves -o x.svg' 'db export -o x'; do
     refuses 1 'empty.db: an empty database' "$m" $verb --db empty.db
     refuses 1 'none.db: No such file' "$m" $verb --db none.db
 done
+refuses 1 'none.db: No such file' "$m" db check --db none.db
+holds "an empty database is sound" "$m" db check --db empty.db >"$work/out"
 holds "nothing came of it" [ ! -e none.db -a ! -s empty.db -a ! -e x -a ! -e x.svg ]
 train good.db -a dense
 cp good.db newer.db
