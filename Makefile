@@ -18,7 +18,8 @@ B      := $B$(if $(PAPI1),,-papi0)$(if $(MEDIA1),,-media0)
 NVCC   ?= $(shell command -v nvcc 2>/dev/null)
 CUDA   ?= $(if $(NVCC)$(EMULATE),1,0)
 CUDA1  := $(filter-out 0,$(CUDA))
-B      := $B$(if $(EMULATE),-emulated,$(if $(CUDA1),,-cuda0))
+# Where there is no nvcc, that is the default, and the default is what build/cc holds.
+B      := $B$(if $(EMULATE),-emulated,$(if $(CUDA1),,$(if $(NVCC),-cuda0)))
 # Of CUDA's libraries these need the headers alone: they are opened while running.
 CUDA_HOME ?= /usr/local/cuda
 CUDNN  := $(if $(EMULATE),,$(wildcard $(CUDA_HOME)/include/cudnn_graph.h))

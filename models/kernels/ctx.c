@@ -84,11 +84,6 @@ const char *mb_ctx_backend(const mb_ctx *c)
     return c->be->name;
 }
 
-mb_precision mb_ctx_precision(const mb_ctx *c)
-{
-    return c->precision;
-}
-
 int mb_ctx_threads(const mb_ctx *c)
 {
     return c->threads;

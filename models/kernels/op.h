@@ -34,7 +34,6 @@ mb_err mb_ctx_open(const char *backend, mb_precision precision, int threads, mb_
 mb_err mb_ctx_open_sizing(const mb_ctx *like, mb_ctx **out);
 void mb_ctx_close(mb_ctx *c); /* accepts NULL */
 const char *mb_ctx_backend(const mb_ctx *c);
-mb_precision mb_ctx_precision(const mb_ctx *c);
 int mb_ctx_threads(const mb_ctx *c);
 /* NULL-terminated names of the backends in this build. */
 const char *const *mb_backends(void);
