@@ -120,6 +120,13 @@ bool mb_exists(const char *path)
     return access(path, F_OK) == 0;
 }
 
+bool mb_is_folder(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
 char *mb_format(const char *format, ...)
 {
     va_list args;

@@ -2,7 +2,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 typedef struct reader {
     json_t *json;
@@ -198,14 +197,12 @@ static mb_err read_text(mb_shard_map *m)
 
 mb_err mb_shard_map_read(const char *path, mb_shard_map *out)
 {
-    struct stat st;
     mb_err err;
 
     memset(out, 0, sizeof *out);
     if (!path)
         return mb_fail(MB_EINVAL, "data source \"shards\" needs the path of a modality map");
-    out->path = stat(path, &st) == 0 && S_ISDIR(st.st_mode) ? mb_format("%s/modality.json", path)
-                                                            : mb_format("%s", path);
+    out->path = mb_format(mb_is_folder(path) ? "%s/modality.json" : "%s", path);
     err = read_text(out);
     if (err)
         mb_shard_map_free(out);

@@ -102,6 +102,25 @@ void mb_utterances_skip(mb_utterances *u)
     end_utterance(u, 0, 0);
 }
 
+void mb_utterances_append(mb_utterances *u, const mb_utterances *other)
+{
+    if (other->count == 0)
+        return;
+    make_room(u, (int64_t)other->count, other->frames, other->words);
+    for (size_t i = 1; i <= other->count; i++) {
+        u->frame_start[u->count + i] = u->frames + other->frame_start[i];
+        u->word_end0[u->count + i] = u->words + other->word_end0[i];
+    }
+    memcpy(u->frame + u->frames * MB_CEPSTRA, other->frame,
+           (size_t)other->frames * MB_CEPSTRA * sizeof *u->frame);
+    memcpy(u->phone + u->frames, other->phone, (size_t)other->frames);
+    if (other->words > 0)
+        memcpy(u->word_end + u->words, other->word_end, (size_t)other->words * sizeof *u->word_end);
+    u->count += other->count;
+    u->frames += other->frames;
+    u->words += other->words;
+}
+
 int64_t mb_utterances_units(const mb_utterances *u, size_t i)
 {
     return (u->frame_start[i + 1] - u->frame_start[i]) / MB_FRAMES_PER_UNIT;
