@@ -14,7 +14,7 @@ PAPI1  := $(filter-out 0,$(PAPI))
 MEDIA  ?= 1
 MEDIA1 := $(filter-out 0,$(MEDIA))
 B      := build/$(notdir $(CC))$(if $(SAN),-san)$(if $(filter-out native,$(ARCH)),-$(ARCH))
-B      := $B$(if $(PAPI1),,-papi0)$(if $(MEDIA1),,-media0)
+B      := $B$(if $(PAPI1),,-papi0)$(if $(MEDIA1),,-media0)$(if $(FUZZ),-fuzz)
 # CUDA=0 builds without the backend for GPUs; EMULATE=1 runs its kernels on the host, for tests.
 NVCC   ?= $(shell command -v nvcc 2>/dev/null)
 CUDA   ?= $(if $(NVCC)$(EMULATE),1,0)
@@ -31,7 +31,7 @@ FLITE  := $(patsubst %,-lflite_cmu_us_%,kal16 slt rms awb) -lflite_usenglish -lf
 SANITIZE := $(if $(SAN),-fsanitize=address$(comma)undefined -fno-sanitize-recover=all)
 OWN    := -std=c11 -I. -I$B -D_GNU_SOURCE -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes \
           -Wmissing-prototypes -Wno-unused-parameter -fopenmp -fno-math-errno -fno-trapping-math \
-          $(SANITIZE) -MMD -MP \
+          $(SANITIZE) $(if $(FUZZ),-fsanitize=fuzzer-no-link) -MMD -MP \
           $(if $(CUDA1),-DMB_CUDA) $(if $(EMULATE),-Itests/emulate) \
           $(if $(CUDNN)$(CUPTI),-isystem profiles/c -isystem $(CUDA_HOME)/include)
 # What CUDA's own compiler gets, and for which devices: code for Hopper, and what others translate.
@@ -71,13 +71,13 @@ FAKES   := $(if $(CUPTI),$(addprefix $B/tests/fake/,libcuda.so.1 libnvidia-ml.so
 # Programs of the benchmark: a worker, the driver, makers of large databases and of token data.
 BENCH   := step driver synthetic tokens
 BENCH_C := $(wildcard bench/*.c)
-ALL_C   := $(SOURCES) harness/main.c $(TESTS) $(wildcard tests/fake/*.c) $(BENCH_C)
+ALL_C   := $(SOURCES) harness/main.c $(TESTS) $(wildcard tests/fake/*.c tests/fuzz/*.c) $(BENCH_C)
 ALL_H   := $(foreach d,$(FOLDERS) tests bench,$(wildcard $d/*.h)) \
            $(wildcard models/kernels/cuda/*.cu models/kernels/cuda/*.cuh tests/emulate/*)
 TEXTS   := $(wildcard results/*.sql plots/*.sql plots/*.gp profiles/*.sql profiles/*.ini bench/*.sql)
 obj      = $(addsuffix .o,$(patsubst %.c,$B/%,$(patsubst %.cpp,$B/%,$(patsubst %.cu,$B/%.cu,$1))))
 
-.PHONY: all cuda-check emulated deps test-deps demo test bench bench-peers bench-python gpu-check gpu-bundle golden layers format format-check analyse config help clean
+.PHONY: all cuda-check emulated deps test-deps demo test bench bench-peers bench-python gpu-check gpu-bundle golden fuzz fuzz-run layers format format-check analyse config help clean
 all: $B/motbench
 .DELETE_ON_ERROR:
 $B/motbench: $(call obj,harness/main.c) $B/libmotbench.a
@@ -130,6 +130,15 @@ $B/harness/build.h: FORCE
 FORCE:
 $B/harness/facts.o $B/harness/main.o $B/bench/driver.o: $B/harness/build.h
 -include $(patsubst %.o,%.d,$(call obj,$(ALL_C) $(KERNELS) $(EMULATED)))
+
+# libFuzzer comes with clang alone. What a fuzzer has found is kept for the next time.
+FUZZ_SECONDS ?= 60
+fuzz: ## bytes of all kinds for whatever reads files of users (FUZZ_SECONDS=60 for each reader)
+	@$(MAKE) -s CC=clang SAN=1 FUZZ=1 CUDA=0 fuzz-run
+fuzz-run: $B/tests/fuzz/fuzz
+	@sh tests/fuzz/run.sh $< $(FUZZ_SECONDS) build/fuzz
+$B/tests/fuzz/fuzz: $(call obj,tests/fuzz/fuzz.c $(filter base/% workloads/%,$(SOURCES)))
+	$(CC) $(OWN) -fsanitize=fuzzer $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 # What is missing is installed as root or through sudo; else the one command is printed.
 deps:      ; @sh harness/install.sh $(DEPS)

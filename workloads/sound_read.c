@@ -9,7 +9,7 @@
 #include <string.h>
 
 enum { LONGEST = 600 /* seconds: more is no utterance */, BLOCK = 4096 /* frames */ };
-enum { FASTEST = 768000 /* samples a second */, CHANNELS = 64 };
+enum { FASTEST = 192000 /* samples a second */, CHANNELS = 64 };
 
 /* ---- a file in memory, as libsndfile sees it ------------------------------------------------- */
 

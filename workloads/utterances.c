@@ -24,9 +24,10 @@ void mb_timing_free(mb_timing *t)
     memset(t, 0, sizeof *t);
 }
 
+/* One more than needed, so that there always is an array. */
 static void *reserve(void *array, int64_t needed, size_t *room, size_t size)
 {
-    while (*room < (size_t)needed)
+    while (*room <= (size_t)needed)
         array = mb_grow(array, *room, room, size);
     return array;
 }
