@@ -30,10 +30,10 @@ static mb_err refuse(const reader *r, const char *key, const char *expected)
 
 static mb_err check_keys(const reader *r)
 {
-    static const char *const known[] = {
-        "name",  "vocab", "text", "image", "bos", "eos", "boi", "eoi", "tokens_per_image",
-        "dtype", "train", "val",  "test"
-    };
+    static const char *const known[] = { "name",   "vocab", "text", "image",
+                                         "speech", "bos",   "eos",  "boi",
+                                         "eoi",    "boa",   "eoa",  "tokens_per_image",
+                                         "dtype",  "train", "val",  "test" };
     const char *key;
     json_t *value;
 
@@ -91,12 +91,14 @@ static mb_err get_ids(const reader *r)
     MB_TRY(get_int(r, "vocab", true, 0, &ids->vocab));
     MB_TRY(get_range(r, "text", true, ids->text));
     MB_TRY(get_range(r, "image", false, ids->image));
+    MB_TRY(get_range(r, "speech", false, ids->speech));
     MB_TRY(get_int(r, "bos", false, -1, &ids->bos));
     MB_TRY(get_int(r, "eos", false, -1, &ids->eos));
     MB_TRY(get_int(r, "boi", false, -1, &ids->boi));
     MB_TRY(get_int(r, "eoi", false, -1, &ids->eoi));
+    MB_TRY(get_int(r, "boa", false, -1, &ids->boa));
+    MB_TRY(get_int(r, "eoa", false, -1, &ids->eoa));
     MB_TRY(get_int(r, "tokens_per_image", false, 0, &ids->tokens_per_image));
-    ids->boa = ids->eoa = -1;
     if (mb_ids_check(ids))
         return mb_fail_in(MB_EINVAL, "%s", r->map->path);
     return MB_OK;
