@@ -13,7 +13,7 @@
 mb_err mb_map_open(const char *path, mb_map *out)
 {
     struct stat st;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* which a pipe would wait for */
     mb_err err = MB_OK;
 
     memset(out, 0, sizeof *out);

@@ -151,7 +151,7 @@ mb_err mb_command_import(int argc, char **argv)
         { "hold-out", HOLD_OUT, "N", 0,
           "Without --val, one document in N goes to the validation split (20)", 0 },
         { "root", ROOT, "FOLDER", 0,
-          "What names of pictures and sounds are relative to (the folder of their file)", 0 },
+          "jsonl, coco: what names of files are relative to (the folder of FILE)", 0 },
         { "text-vocab", TEXT_VOCAB, "N", 0,
           "Size of the text vocabulary (as many as the texts fill, up to 4096)", 0 },
         { "side", SIDE, "N", 0, "Pictures are made squares of N pixels (32)", 0 },

@@ -176,6 +176,7 @@ bad 'train.jsonl:2: the same document in another split as val.jsonl:1\|val.jsonl
 holds "or left out when asked" "$m" data import dropped --from jsonl train.jsonl --val val.jsonl --drop-overlap \
     >"$work/out" 2>"$work/err"
 holds "one is left" grep -q 'train: 1 texts' "$work/out"
+refuses 1 'no document for train is left' "$m" data import bad --from jsonl val.jsonl --val train.jsonl --drop-overlap
 bad 'no document for val' jsonl train.jsonl --hold-out 1000000
 : >empty.jsonl
 bad 'no document for train' jsonl empty.jsonl
@@ -247,6 +248,8 @@ if $media; then
     rm more/9/2/9-2-0009.flac more/9/3/9-3-0002.flac
     bad 'more/9/3/9-3.trans.txt:2: more/9/3/9-3-0002.flac: No such file' librispeech more
 fi
+mkfifo pipe
+bad 'pipe: not a regular file' jsonl pipe
 bad 'mine.jsonl: not a folder' librispeech mine.jsonl
 bad 'train.bin: not a regular file\|expected one modality map' shards map.json --val train.bin
 bad 'shard.tar:1:' shards shard.tar

@@ -311,6 +311,19 @@ static int64_t count_of(const mb_spool *s, enum mb_split split)
     return n;
 }
 
+static mb_err write_split(mb_spool *s, enum mb_split split, out *o)
+{
+    int64_t before = *o->dropped;
+
+    MB_TRY(mb_set_begin(o->writer, split));
+    for (int section = 0; section < MB_SECTIONS; section++)
+        MB_TRY(write_file(s, (int)split * MB_SECTIONS + section, o));
+    if (*o->dropped - before == count_of(s, split))
+        return mb_fail(MB_EINVAL, "no document for %s is left: other splits have them all",
+                       mb_split_name[split]);
+    return MB_OK;
+}
+
 mb_err mb_spool_write(mb_spool *s, mb_set_writer *w, bool drop, int64_t *dropped)
 {
     out o = { w, drop, dropped };
@@ -325,11 +338,8 @@ mb_err mb_spool_write(mb_spool *s, mb_set_writer *w, bool drop, int64_t *dropped
     MB_TRY(check_ids(s));
     MB_TRY(sort_file(s, s->held, &s->held_table));
     for (enum mb_split split = 0; split < MB_SPLITS; split++) {
-        if (count_of(s, split) == 0)
-            continue;
-        MB_TRY(mb_set_begin(w, split));
-        for (int section = 0; section < MB_SECTIONS; section++)
-            MB_TRY(write_file(s, (int)split * MB_SECTIONS + section, &o));
+        if (count_of(s, split) > 0)
+            MB_TRY(write_split(s, split, &o));
     }
     return MB_OK;
 }
