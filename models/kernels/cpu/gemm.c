@@ -93,8 +93,9 @@ static void multiply_block(const product *p, const share *s, const range *g, int
                 int64_t row = begin + i * TILE_ROWS;
 
                 ask_for(next, depth, i * some, some);
-                tile_rows_at(p->c + row * p->n + j, p->n, a + i * TILE_ROWS * lda, lda, panel,
-                             depth, p->add || k > 0, end - row, p->n - j);
+                tile_rows_at(p->c + row * p->n + j, p->n, a + i * TILE_ROWS * lda, lda,
+                             j == s->left ? TILE_ROWS * lda : 0, panel, depth, p->add || k > 0,
+                             end - row, p->n - j);
             }
         }
     }
