@@ -33,7 +33,8 @@ void tile_rows(float *c, int64_t ldc, const float *a, int64_t row, const float *
 void tile_rows_ahead(float *c, int64_t ldc, const float *a, int64_t row, int64_t ahead,
                      const float *b, int64_t k, bool add);
 
-/* The same as tile_rows() where a is TILE_ROWS columns of a matrix whose rows are STEP elements apart. */
+/* The same as tile_rows() where a is TILE_ROWS columns of a matrix whose rows are STEP elements
+ * apart. */
 void tile_columns(float *c, int64_t ldc, const float *a, int64_t step, const float *b, int64_t k,
                   bool add);
 
