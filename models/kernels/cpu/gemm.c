@@ -205,7 +205,7 @@ static void add_block(const outer *o, const block *k, const block *next)
 {
     int64_t strips = strips_in(k->end - k->begin), at = 0;
     int64_t tiles = strips * ((o->k + TILE_COLS - 1) / TILE_COLS);
-    bool turn = next->s != k->s; /* to other rows, so also of x */
+    bool other_rows = next->s != k->s; /* then of x, too */
 
     pack_strips(o->strips, o->dy + k->s * o->n + k->begin, k->depth, o->n, o->n - k->begin, strips,
                 STRIP_ROOM);
@@ -215,7 +215,7 @@ static void add_block(const outer *o, const block *k, const block *next)
         for (int64_t i = k->begin; i < k->end; i += TILE_ROWS, at++) {
             ask_for_rows(o->dy + next->s * o->n + next->begin, o->n, next->depth,
                          smaller(next->end, o->n) - next->begin, at, tiles);
-            if (turn)
+            if (other_rows)
                 ask_for_rows(o->x + next->s * o->k, o->k, next->depth, o->k, at, tiles);
             tile_columns_at(o->dw + i * o->k + j, o->k,
                             o->strips + (i - k->begin) / TILE_ROWS * STRIP_ROOM, TILE_ROWS,
@@ -225,8 +225,8 @@ static void add_block(const outer *o, const block *k, const block *next)
 
 static void add_outer(const outer *o, int64_t begin, int64_t end)
 {
-    int64_t part = part_of(o->rows, DEPTH),
-            wide = part_of(strips_in(end - begin), BLOCK) * TILE_ROWS;
+    int64_t part = part_of(o->rows, DEPTH);
+    int64_t wide = part_of(strips_in(end - begin), BLOCK) * TILE_ROWS;
     block k = { 0, smaller(part, o->rows), begin, smaller(begin + wide, end) }, next;
 
     for (; begin < end && k.depth; k = next) {

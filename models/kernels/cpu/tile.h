@@ -33,8 +33,7 @@ void tile_rows(float *c, int64_t ldc, const float *a, int64_t row, const float *
 void tile_rows_ahead(float *c, int64_t ldc, const float *a, int64_t row, int64_t ahead,
                      const float *b, int64_t k, bool add);
 
-/* The same as tile_rows() where a is TILE_ROWS columns of a matrix whose rows are STEP elements
- * apart. */
+/* tile_rows() where a is TILE_ROWS columns of a matrix whose rows are STEP elements apart. */
 void tile_columns(float *c, int64_t ldc, const float *a, int64_t step, const float *b, int64_t k,
                   bool add);
 
@@ -69,7 +68,7 @@ static inline void tile_corner(float *c, int64_t ldc, const float *whole, int64_
             c[i * ldc + j] = whole[i * TILE_COLS + j] + (add ? c[i * ldc + j] : 0);
 }
 
-/* The same two, where ROWS rows and COLS columns of c are left. */
+/* The same, where ROWS rows and COLS columns of c are left. */
 static inline void tile_rows_at(float *c, int64_t ldc, const float *a, int64_t row, int64_t ahead,
                                 const float *b, int64_t k, bool add, int64_t rows, int64_t cols)
 {
