@@ -1,7 +1,7 @@
 /* Multi-head attention. One task per sequence and head: its keys and values are copied into blocks
    of slots (slots.h), then each block of queries meets the blocks of keys that one of its queries
-   sees, and no others, in squares of transposed scores: a vector holds eight queries and one key, so
-   that a softmax never sums within a vector.
+   sees, and no others, in squares of transposed scores: a vector holds eight queries and one key,
+   so that a softmax never sums within a vector.
 
    Forward, the scores of a block of queries (at most a sequence) are held whole, so there is no
    running softmax; the backward makes them again from lse, a piece at a time. */
@@ -33,7 +33,7 @@ typedef struct attention { /* arguments of a call; dx, dy: backward only */
     bool add;
 } attention;
 
-typedef struct workspace { /* of a thread, for one sequence and head */
+typedef struct workspace {       /* of a thread, for one sequence and head */
     float *k, *v, *dk, *dv;      /* (slots, wide) */
     float *q, *dy, *dq, *out;    /* (QUERIES, wide): of one group, forward of one block */
     float *q_turned, *dy_turned; /* each block (e, SIDE) */
@@ -228,35 +228,20 @@ static range seen(const slots *s, int64_t q, range these)
                     smaller(s->end[q], these.end) };
 }
 
-/* dot (SIDE) = dy . y of block q of queries, 0 for empty slots. Sums of SIDE rows are finished
-   together. */
+/* dot (SIDE) = dy . y of block q of queries; 0 for empty slots. */
 static void dots_of(float *dot, int64_t q, const workspace *w, const attention *a)
 {
-    float part[SQUARE], turned[SQUARE];
-    int64_t e = a->e, column = w->head * e;
+    int64_t column = w->head * a->e;
+    float part[SQUARE] = { 0 };
 
     for (int64_t i = 0; i < SIDE; i++) {
-        int64_t row = w->s.row[q * SIDE + i], j = 0, there = row < 0 ? 0 : e;
-        const float *x = a->dy + row * a->d + column, *y = a->y + row * a->d + column;
-        float rest = 0;
-        lanes sum = { 0 };
+        int64_t slot = q * SIDE + i, at = w->s.row[slot] * a->d + column;
 
-        ask_ahead(a->y, a->d, column, q * SIDE + i, w, a);
-        for (; j + SIDE <= there; j += SIDE)
-            sum = fused_lanes(lanes_at(x + j), lanes_at(y + j), sum);
-        for (; j < there; j++)
-            rest += x[j] * y[j];
-        put_lanes(part + i * SIDE, sum);
-        part[i * SIDE] += rest;
+        ask_ahead(a->y, a->d, column, slot, w, a);
+        if (w->s.row[slot] >= 0)
+            put_lanes(part + i * SIDE, dot_lanes(a->dy + at, a->y + at, a->e));
     }
-    turn_lanes(turned, part, SIDE);
-    for (int64_t i = 0; i < SIDE; i++)
-        dot[i] = 0;
-    for (int64_t j = 0; j < SIDE; j++) {
-#pragma omp simd
-        for (int64_t i = 0; i < SIDE; i++)
-            dot[i] += turned[j * SIDE + i];
-    }
+    row_sums(dot, part);
 }
 
 static void copy_group(group *g, workspace *w, const attention *a)
@@ -414,7 +399,8 @@ static void each_task(mb_ctx *c, const attention *a, void (*work)(workspace *, c
             work(&w, a);
         }
     }
-    c->executed = 2 * SIDE * SIDE * (uint64_t)(squares * a->heads * (across * a->e + down * a->wide));
+    c->executed =
+        2 * SIDE * SIDE * (uint64_t)(squares * a->heads * (across * a->e + down * a->wide));
 }
 
 static attention attention_of(const mb_ctx *c, const float *x, float *y, float *lse,

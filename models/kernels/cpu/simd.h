@@ -113,6 +113,9 @@ static inline float softmax_sum(float *x, int64_t n, float scale, float *lse)
 
 /* ---- vectors of eight ------------------------------------------------------------------------ */
 
+/* All inlined, so that it does not matter how a machine without such vectors would pass them. */
+#pragma GCC diagnostic ignored "-Wpsabi"
+
 typedef float lanes __attribute__((vector_size(32), aligned(4), may_alias));
 #define LANES_INLINE static inline __attribute__((always_inline))
 
@@ -145,8 +148,8 @@ LANES_INLINE lanes fused_lanes(lanes a, lanes b, lanes c)
 /* to (8, 8) = the transpose of 8 numbers each of 8 rows, LD apart. */
 LANES_INLINE void turn_lanes(float *to, const float *from, int64_t ld)
 {
-#define ROW(i)       lanes_at(from + (i) * ld)
-#define OUT(i, x)    put_lanes(to + (i) * 8, x)
+#define ROW(i)       lanes_at(from + (i)*ld)
+#define OUT(i, x)    put_lanes(to + (i)*8, x)
 #define LOW(a, b)    __builtin_shufflevector(a, b, 0, 8, 1, 9, 4, 12, 5, 13)
 #define HIGH(a, b)   __builtin_shufflevector(a, b, 2, 10, 3, 11, 6, 14, 7, 15)
 #define EVEN(a, b)   __builtin_shufflevector(a, b, 0, 1, 8, 9, 4, 5, 12, 13)
@@ -176,6 +179,47 @@ LANES_INLINE void turn_lanes(float *to, const float *from, int64_t ld)
 #undef ODD
 #undef FIRST
 #undef SECOND
+}
+
+/* A vector whose sum is that of x[j] y[j], j < n. */
+LANES_INLINE lanes dot_lanes(const float *x, const float *y, int64_t n)
+{
+    lanes a = { 0 }, b = { 0 };
+    int64_t j = 0;
+
+    for (; j + 16 <= n; j += 16) { /* two sums: one would wait for itself */
+        a = fused_lanes(lanes_at(x + j), lanes_at(y + j), a);
+        b = fused_lanes(lanes_at(x + j + 8), lanes_at(y + j + 8), b);
+    }
+    for (; j + 8 <= n; j += 8)
+        a = fused_lanes(lanes_at(x + j), lanes_at(y + j), a);
+    for (; j < n; j++)
+        b[0] += x[j] * y[j];
+    return a + b;
+}
+
+/* sum (8) = the sums of the 8 rows of x (8, 8): less work than one after another. */
+LANES_INLINE void row_sums(float *sum, const float *x)
+{
+    float turned[64];
+    lanes a, b;
+
+    turn_lanes(turned, x, 8);
+    a = lanes_at(turned) + lanes_at(turned + 8);
+    b = lanes_at(turned + 16) + lanes_at(turned + 24);
+    a += lanes_at(turned + 32) + lanes_at(turned + 40);
+    b += lanes_at(turned + 48) + lanes_at(turned + 56);
+    put_lanes(sum, a + b);
+}
+
+/* x . y */
+LANES_INLINE float dot_of(const float *x, const float *y, int64_t n)
+{
+    lanes v = dot_lanes(x, y, n);
+
+    v += __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3);
+    v += __builtin_shufflevector(v, v, 2, 3, 0, 1, 6, 7, 4, 5);
+    return v[0] + v[1];
 }
 
 #endif

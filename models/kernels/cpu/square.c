@@ -59,7 +59,7 @@ INLINE void half(float *to, const float *a, int64_t row, int64_t step, int64_t n
 
 #define SUM(i, k)                                                                                  \
     do {                                                                                           \
-        lanes x = splat(a[(i) * row + (k) * step]);                                                \
+        lanes x = splat(a[(i)*row + (k)*step]);                                                    \
                                                                                                    \
         s##i##0 = fused_lanes(x, b0, s##i##0);                                                     \
         s##i##1 = fused_lanes(x, b1, s##i##1);                                                     \
@@ -88,7 +88,7 @@ INLINE void half(float *to, const float *a, int64_t row, int64_t step, int64_t n
 #undef SUM
 #define STORE(i)                                                                                   \
     do {                                                                                           \
-        float *at = to + (i) * wide;                                                               \
+        float *at = to + (i)*wide;                                                                 \
                                                                                                    \
         if (add) {                                                                                 \
             s##i##0 += lanes_at(at);                                                               \

@@ -1,6 +1,6 @@
-/* The micro-kernels under attention. Its matrices are a head wide and a document long: too small for
-   the tiles of tile.h, which have a packed operand and whole strips. A square is SIDE keys by SIDE
-   queries; rows of the other matrices are `wide` apart, a head in whole SPANs. */
+/* The micro-kernels under attention. Its matrices are a head wide and a document long: too small
+   for the tiles of tile.h, which have a packed operand and whole strips. A square is SIDE keys by
+   SIDE queries; rows of the other matrices are `wide` apart, a head in whole SPANs. */
 #ifndef MB_KERNELS_CPU_SQUARE_H
 #define MB_KERNELS_CPU_SQUARE_H
 
