@@ -1,10 +1,10 @@
 /* Multi-head attention. One task per sequence and head: its keys and values are copied into blocks
-   of slots (slots.h), then each block of queries meets the blocks of keys that one of its queries
-   sees, and no others, in squares of transposed scores: a vector holds eight queries and one key,
-   so that a softmax never sums within a vector.
+   of slots (slots.h), then groups of blocks of queries meet the blocks of keys that one of their
+   queries sees, and no others, in squares of transposed scores: a vector holds eight queries and
+   one key, so that a softmax never sums within a vector.
 
-   Forward, the scores of a block of queries (at most a sequence) are held whole, so there is no
-   running softmax; the backward makes them again from lse, a piece at a time. */
+   Forward, the scores of a group (at most with a whole sequence) are held, so there is no running
+   softmax; the backward makes them again from lse, a piece at a time. */
 #include "models/kernels/cpu/cpu.h"
 
 #include "models/kernels/cpu/simd.h"
@@ -16,9 +16,9 @@
 #include <omp.h>
 #include <string.h>
 
-/* Of the backward: queries of a group, and keys that they meet at once. Scores of both kinds then
-   take 32 kB. */
-enum { QUERIES = 64, KEYS = 64, PANEL = KEYS * SIDE };
+/* Queries of a group, and keys whose values it sums at once: its scores with them, of both kinds in
+   the backward, and the keys of narrow heads then stay in the first-level cache. */
+enum { QUERIES = 32, KEYS = 32, PANEL = KEYS * SIDE };
 
 enum { AHEAD = 16 }; /* slots whose rows are asked for before they are copied */
 
@@ -35,37 +35,50 @@ typedef struct attention { /* arguments of a call; dx, dy: backward only */
 
 typedef struct workspace {       /* of a thread, for one sequence and head */
     float *k, *v, *dk, *dv;      /* (slots, wide) */
-    float *q, *dy, *dq, *out;    /* (QUERIES, wide): of one group, forward of one block */
-    float *q_turned, *dy_turned; /* each block (e, SIDE) */
-    float *p, *dp;               /* squares of scores, then of probabilities: those of one block
-                                    of queries after another, PANEL apart */
+    float *q, *dy, *out;         /* (QUERIES, wide); out: dq in the backward */
+    float *q_turned, *dy_turned; /* each two blocks (wide, SPAN) */
+    float *p, *dp;               /* squares of scores, then of probabilities; those of a block of
+                                    queries are one after another, a panel */
     slots s;                     /* of the sequence */
     int64_t head;
 } workspace;
 
+typedef struct range { /* of blocks */
+    int64_t begin, end;
+} range;
+
+typedef struct group { /* blocks of queries, and of keys that one of them sees */
+    range queries, keys;
+    float lse[QUERIES], dot[QUERIES]; /* for the backward; dot: dy . y */
+} group;
+
 /* ---- memory --------------------------------------------------------------------------------- */
+
+/* Between panels of the forward, which hold all keys. */
+static int64_t panel_of(int64_t len)
+{
+    return slots_most(len) * SIDE;
+}
 
 static int64_t scores_needed(int64_t len)
 {
-    int64_t forward = slots_most(len) * SIDE;
-
-    return forward > KEYS * QUERIES ? forward : KEYS * QUERIES;
+    return QUERIES / SIDE * (panel_of(len) > PANEL ? panel_of(len) : PANEL);
 }
 
 static int64_t space_needed(int64_t len, int64_t wide)
 {
-    return (4 * slots_most(len) + 6 * QUERIES) * wide + 2 * scores_needed(len);
+    return (4 * slots_most(len) + 5 * QUERIES) * wide + scores_needed(len) + QUERIES * KEYS;
 }
 
 static void divide(workspace *w, float *space, int64_t len, int64_t wide)
 {
     float **all[] = { &w->k, &w->v, &w->dk, &w->dv };
-    float **group[] = { &w->q, &w->dy, &w->dq, &w->out, &w->q_turned, &w->dy_turned };
+    float **some[] = { &w->q, &w->dy, &w->out, &w->q_turned, &w->dy_turned };
 
     for (size_t i = 0; i < sizeof all / sizeof *all; i++, space += slots_most(len) * wide)
         *all[i] = space;
-    for (size_t i = 0; i < sizeof group / sizeof *group; i++, space += QUERIES * wide)
-        *group[i] = space;
+    for (size_t i = 0; i < sizeof some / sizeof *some; i++, space += QUERIES * wide)
+        *some[i] = space;
     w->p = space;
     w->dp = space + scores_needed(len);
 }
@@ -123,7 +136,66 @@ static void copy_out(const float *from, int64_t column, float scale, int64_t beg
     }
 }
 
-/* ---- forward -------------------------------------------------------------------------------- */
+/* ---- groups --------------------------------------------------------------------------------- */
+
+static group group_at(const slots *s, int64_t q)
+{
+    group g = { .queries = { q, smaller(q + QUERIES / SIDE, s->blocks) },
+                .keys = { s->first[q], s->end[q] } };
+
+    for (; q < g.queries.end; q++) {
+        g.keys.begin = smaller(g.keys.begin, s->first[q]);
+        g.keys.end = g.keys.end > s->end[q] ? g.keys.end : s->end[q];
+    }
+    return g;
+}
+
+static bool sees(const slots *s, int64_t q, int64_t k)
+{
+    return s->first[q] <= k && k < s->end[q];
+}
+
+/* The blocks of keys among THESE that block q of queries sees. */
+static range seen(const slots *s, int64_t q, range these)
+{
+    return (range){ s->first[q] > these.begin ? s->first[q] : these.begin,
+                    smaller(s->end[q], these.end) };
+}
+
+/* The group's rows of FROM, and turned. */
+static void copy_group(float *to, float *turned, const float *from, int64_t width, int64_t column,
+                       const group *g, const workspace *w, const attention *a)
+{
+    int64_t begin = g->queries.begin * SIDE, end = g->queries.end * SIDE;
+
+    copy_in(to, from, width, column, begin, end, w, a);
+    for (int64_t i = 0; i < end - begin; i += SIDE)
+        square_turn(turned + i / SPAN * SPAN * a->wide + i % SPAN, to + i * a->wide, a->wide);
+}
+
+/* p = the squares of the group with the blocks of keys THESE, which are rows of ROWS; panels are
+   PANEL apart. */
+static void meet(float *p, int64_t panel, const float *rows, const float *turned, const group *g,
+                 range these, const workspace *w, const attention *a)
+{
+    for (int64_t k = these.begin; k < these.end; k++) {
+        const float *row = rows + k * SIDE * a->wide;
+
+        for (int64_t q = g->queries.begin; q < g->queries.end; q += 2) {
+            bool one = sees(&w->s, q, k), two = q + 1 < g->queries.end && sees(&w->s, q + 1, k);
+            int64_t i = q - g->queries.begin;
+            const float *t = turned + i * SIDE * a->wide;
+            float *s = p + i * panel + (k - these.begin) * SQUARE;
+
+            if (one && two)
+                square_meet_two(s, panel, row, a->wide, t);
+            else if (one)
+                square_meet(s, row, a->wide, t);
+            else if (two)
+                square_meet(s + panel, row, a->wide, t + SIDE);
+        }
+    }
+}
 
 /* Block q of queries does not see all of block k: what it does not see gets a score of -inf. */
 static void mask(float *p, const slots *s, int64_t q, int64_t k)
@@ -138,6 +210,8 @@ static void mask(float *p, const slots *s, int64_t q, int64_t k)
             p[i] = lo[i] <= key && key <= hi[i] ? p[i] : -INFINITY;
     }
 }
+
+/* ---- forward -------------------------------------------------------------------------------- */
 
 /* Turns the scores of SIDE queries with N keys, times SCALE, into e^(score - largest). */
 static void softmax_block(float *restrict p, int64_t n, float scale, float *restrict total,
@@ -170,31 +244,68 @@ static void softmax_block(float *restrict p, int64_t n, float scale, float *rest
     }
 }
 
-static void attend_block(workspace *w, const attention *a, int64_t q)
+/* The probabilities of block q of queries, not yet divided by their TOTAL; P: its square with the
+   first block of keys that it sees. */
+static void softmax_of(float *p, int64_t q, float *total, const workspace *w, const attention *a)
 {
     const slots *s = &w->s;
-    int64_t first = s->first[q], n = s->end[q] - first, wide = a->wide;
-    float total[SIDE], lse[SIDE];
+    int64_t first = s->first[q], n = s->end[q] - first;
+    float lse[SIDE];
 
-    for (int64_t i = 0; i < n; i++) {
-        float *p = w->p + i * SQUARE;
-
-        square_meet(p, w->k + (first + i) * SIDE * wide, wide, w->q_turned, a->e);
+    for (int64_t i = 0; i < n; i++)
         if (!all_seen(s, q, first + i))
-            mask(p, s, q, first + i);
-    }
-    softmax_block(w->p, n * SIDE, a->scale, total, lse);
-    as_operands(a->ctx, w->p, n * SQUARE);
-    square_over_keys(w->out, w->p, w->v + first * SIDE * wide, wide, n, false);
-    for (int64_t i = 0; i < SIDE && s->row[q * SIDE + i] >= 0; i++) {
-        int64_t row = s->row[q * SIDE + i];
-        float *to = a->y + row * a->d + w->head * a->e, scale = 1 / total[i];
+            mask(p + i * SQUARE, s, q, first + i);
+    softmax_block(p, n * SIDE, a->scale, total, lse);
+    as_operands(a->ctx, p, n * SQUARE);
+    for (int64_t i = 0; i < SIDE && s->row[q * SIDE + i] >= 0; i++)
+        a->lse[s->row[q * SIDE + i] * a->heads + w->head] = lse[i];
+}
+
+static void put_out(const float *out, const float *total, int64_t q, const workspace *w,
+                    const attention *a)
+{
+    for (int64_t i = 0; i < SIDE && w->s.row[q * SIDE + i] >= 0; i++, out += a->wide) {
+        float *to = a->y + w->s.row[q * SIDE + i] * a->d + w->head * a->e, scale = 1 / total[i];
 
 #pragma omp simd
         for (int64_t j = 0; j < a->e; j++)
-            to[j] = w->out[i * wide + j] * scale;
-        a->lse[row * a->heads + w->head] = lse[i];
+            to[j] = out[j] * scale;
     }
+}
+
+/* out of block q, the sum over those keys of THESE that it sees; p: its panel, from THESE on. */
+static void sum_over(float *out, const float *p, const float *rows, int64_t q, range these,
+                     const workspace *w, const attention *a)
+{
+    range keys = seen(&w->s, q, these);
+
+    if (keys.begin < keys.end)
+        square_over_keys(out, p + (keys.begin - these.begin) * SQUARE,
+                         rows + keys.begin * SIDE * a->wide, a->wide, keys.end - keys.begin,
+                         keys.begin > w->s.first[q]);
+}
+
+static void attend_group(workspace *w, const attention *a, int64_t begin)
+{
+    group g = group_at(&w->s, begin);
+    int64_t panel = panel_of(a->span->len);
+    float total[QUERIES];
+
+    copy_group(w->q, w->q_turned, a->x, 3 * a->d, w->head * a->e, &g, w, a);
+    meet(w->p, panel, w->k, w->q_turned, &g, g.keys, w, a);
+    for (int64_t q = begin; q < g.queries.end; q++)
+        softmax_of(w->p + (q - begin) * panel + (w->s.first[q] - g.keys.begin) * SQUARE, q,
+                   total + (q - begin) * SIDE, w, a);
+    for (int64_t k = g.keys.begin; k < g.keys.end; k += KEYS / SIDE) {
+        range these = { k, smaller(k + KEYS / SIDE, g.keys.end) };
+
+        for (int64_t q = begin; q < g.queries.end; q++)
+            sum_over(w->out + (q - begin) * SIDE * a->wide,
+                     w->p + (q - begin) * panel + (k - g.keys.begin) * SQUARE, w->v, q, these, w,
+                     a);
+    }
+    for (int64_t q = begin; q < g.queries.end; q++)
+        put_out(w->out + (q - begin) * SIDE * a->wide, total + (q - begin) * SIDE, q, w, a);
 }
 
 static void attend_task(workspace *w, const attention *a)
@@ -203,30 +314,11 @@ static void attend_task(workspace *w, const attention *a)
 
     copy_in(w->k, a->x, 3 * d, column + d, 0, all, w, a);
     copy_in(w->v, a->x, 3 * d, column + 2 * d, 0, all, w, a);
-    for (int64_t q = 0; q < w->s.blocks; q++) {
-        copy_in(w->q, a->x, 3 * d, column, q * SIDE, (q + 1) * SIDE, w, a);
-        square_turn(w->q_turned, w->q, a->wide, a->e);
-        attend_block(w, a, q);
-    }
+    for (int64_t q = 0; q < w->s.blocks; q += QUERIES / SIDE)
+        attend_group(w, a, q);
 }
 
 /* ---- backward ------------------------------------------------------------------------------- */
-
-typedef struct group { /* blocks of queries begin .. end-1, and what the backward knows of them */
-    int64_t begin, end;
-    float lse[QUERIES], dot[QUERIES]; /* dot: dy . y */
-} group;
-
-typedef struct range { /* of blocks */
-    int64_t begin, end;
-} range;
-
-/* The blocks of keys among THESE that block q of queries sees. */
-static range seen(const slots *s, int64_t q, range these)
-{
-    return (range){ s->first[q] > these.begin ? s->first[q] : these.begin,
-                    smaller(s->end[q], these.end) };
-}
 
 /* dot (SIDE) = dy . y of block q of queries; 0 for empty slots. */
 static void dots_of(float *dot, int64_t q, const workspace *w, const attention *a)
@@ -244,19 +336,15 @@ static void dots_of(float *dot, int64_t q, const workspace *w, const attention *
     row_sums(dot, part);
 }
 
-static void copy_group(group *g, workspace *w, const attention *a)
+static void copy_group_bwd(group *g, workspace *w, const attention *a)
 {
-    int64_t d = a->d, e = a->e, column = w->head * e, begin = g->begin * SIDE, end = g->end * SIDE;
+    int64_t d = a->d, column = w->head * a->e, begin = g->queries.begin * SIDE;
 
-    copy_in(w->q, a->x, 3 * d, column, begin, end, w, a);
-    copy_in(w->dy, a->dy, d, column, begin, end, w, a);
-    for (int64_t i = 0; i < end - begin; i += SIDE) {
-        square_turn(w->q_turned + i * e, w->q + i * a->wide, a->wide, e);
-        square_turn(w->dy_turned + i * e, w->dy + i * a->wide, a->wide, e);
-    }
-    for (int64_t q = g->begin; q < g->end; q++)
+    copy_group(w->q, w->q_turned, a->x, 3 * d, column, g, w, a);
+    copy_group(w->dy, w->dy_turned, a->dy, d, column, g, w, a);
+    for (int64_t q = g->queries.begin; q < g->queries.end; q++)
         dots_of(g->dot + q * SIDE - begin, q, w, a);
-    for (int64_t i = begin; i < end; i++) {
+    for (int64_t i = begin; i < g->queries.end * SIDE; i++) {
         int64_t row = w->s.row[i];
 
         g->lse[i - begin] = row < 0 ? 0 : a->lse[row * a->heads + w->head];
@@ -281,75 +369,58 @@ static void score_gradients(float *restrict p, float *restrict dp, const float *
 }
 
 /* Block q of queries and the keys it sees of THESE: probabilities and dS, and so dq. */
-static void block_bwd(workspace *w, const attention *a, const group *g, int64_t q, range these)
+static void queries_bwd(workspace *w, const attention *a, const group *g, int64_t q, range these)
 {
     range keys = seen(&w->s, q, these);
-    int64_t at = (q - g->begin) * SIDE, wide = a->wide;
-    int64_t square = at / SIDE * PANEL + (keys.begin - these.begin) * SQUARE;
-    float *p = w->p + square, *dp = w->dp + square;
+    int64_t i = q - g->queries.begin;
+    float *p = w->p + i * PANEL, *dp = w->dp + i * PANEL;
 
-    if (keys.begin >= keys.end)
-        return;
     for (int64_t k = keys.begin; k < keys.end; k++) {
-        int64_t i = (k - keys.begin) * SQUARE;
+        int64_t at = (k - these.begin) * SQUARE;
 
-        square_meet(p + i, w->k + k * SIDE * wide, wide, w->q_turned + at * a->e, a->e);
-        square_meet(dp + i, w->v + k * SIDE * wide, wide, w->dy_turned + at * a->e, a->e);
         if (!all_seen(&w->s, q, k))
-            mask(p + i, &w->s, q, k);
-        score_gradients(p + i, dp + i, g->lse + at, g->dot + at, a);
+            mask(p + at, &w->s, q, k);
+        score_gradients(p + at, dp + at, g->lse + i * SIDE, g->dot + i * SIDE, a);
     }
-    square_over_keys(w->dq + at * wide, dp, w->k + keys.begin * SIDE * wide, wide,
-                     keys.end - keys.begin, true);
+    sum_over(w->out + i * SIDE * a->wide, dp, w->k, q, these, w, a);
 }
 
-/* Block k of keys, the first of THESE being at the top of p: dk and dv from the queries that see
-   it, which are all there is between two that do, but for spans of an odd kind. */
+/* Block k of keys, one of THESE: dk and dv from the queries that see it, which are all there are
+   between two that do, but for spans of an odd kind. */
 static void keys_bwd(workspace *w, const attention *a, const group *g, int64_t k, range these)
 {
-    int64_t wide = a->wide, top = (k - these.begin) * SQUARE, run;
-    range this = { k, k + 1 };
+    int64_t wide = a->wide, begin = g->queries.begin, end = g->queries.end, run;
 
-    for (int64_t q = g->begin; q < g->end; q = run + 1) {
-        int64_t at = (q - g->begin) * SIDE;
+    for (int64_t q = begin; q < end; q = run + 1) {
+        int64_t at = (q - begin) * PANEL + (k - these.begin) * SQUARE;
 
-        for (run = q; run < g->end; run++) {
-            range keys = seen(&w->s, run, this);
-
-            if (keys.begin >= keys.end)
-                break;
-        }
+        for (run = q; run < end && sees(&w->s, run, k); run++)
+            ;
         if (run == q)
             continue;
-        if (run == q)
-            continue;
-        square_over_queries(w->dv + k * SIDE * wide, w->p + top + at / SIDE * PANEL, PANEL,
-                            w->dy + at * wide, wide, run - q);
-        square_over_queries(w->dk + k * SIDE * wide, w->dp + top + at / SIDE * PANEL, PANEL,
-                            w->q + at * wide, wide, run - q);
+        square_over_queries(w->dv + k * SIDE * wide, w->p + at, PANEL,
+                            w->dy + (q - begin) * SIDE * wide, wide, run - q);
+        square_over_queries(w->dk + k * SIDE * wide, w->dp + at, PANEL,
+                            w->q + (q - begin) * SIDE * wide, wide, run - q);
     }
 }
 
-static void group_bwd(workspace *w, const attention *a, int64_t begin, int64_t end)
+static void group_bwd(workspace *w, const attention *a, int64_t begin)
 {
-    group g = { .begin = begin, .end = end };
-    range all = { w->s.first[begin], 0 };
+    group g = group_at(&w->s, begin);
 
-    copy_group(&g, w, a);
-    memset(w->dq, 0, (size_t)((end - begin) * SIDE * a->wide) * sizeof *w->dq);
-    for (int64_t q = begin; q < end; q++) {
-        all.begin = smaller(all.begin, w->s.first[q]);
-        all.end = all.end > w->s.end[q] ? all.end : w->s.end[q];
-    }
-    for (int64_t k = all.begin; k < all.end; k += KEYS / SIDE) {
-        range these = { k, smaller(k + KEYS / SIDE, all.end) };
+    copy_group_bwd(&g, w, a);
+    for (int64_t k = g.keys.begin; k < g.keys.end; k += KEYS / SIDE) {
+        range these = { k, smaller(k + KEYS / SIDE, g.keys.end) };
 
-        for (int64_t q = begin; q < end; q++)
-            block_bwd(w, a, &g, q, these);
+        meet(w->p, PANEL, w->k, w->q_turned, &g, these, w, a);
+        meet(w->dp, PANEL, w->v, w->dy_turned, &g, these, w, a);
+        for (int64_t q = begin; q < g.queries.end; q++)
+            queries_bwd(w, a, &g, q, these);
         for (int64_t i = these.begin; i < these.end; i++)
             keys_bwd(w, a, &g, i, these);
     }
-    copy_out(w->dq, w->head * a->e, a->scale, begin * SIDE, end * SIDE, w, a);
+    copy_out(w->out, w->head * a->e, a->scale, begin * SIDE, g.queries.end * SIDE, w, a);
 }
 
 static void attend_bwd_task(workspace *w, const attention *a)
@@ -361,17 +432,17 @@ static void attend_bwd_task(workspace *w, const attention *a)
     memset(w->dk, 0, (size_t)(all * a->wide) * sizeof *w->dk);
     memset(w->dv, 0, (size_t)(all * a->wide) * sizeof *w->dv);
     for (int64_t q = 0; q < w->s.blocks; q += QUERIES / SIDE)
-        group_bwd(w, a, q, smaller(q + QUERIES / SIDE, w->s.blocks));
+        group_bwd(w, a, q);
     copy_out(w->dk, column + d, a->scale, 0, all, w, a);
     copy_out(w->dv, column + 2 * d, 1, 0, all, w, a);
 }
 
 /* ---- calls ---------------------------------------------------------------------------------- */
 
-/* Tasks are independent, so who takes which does not matter to the result. Of each square in which
-   queries and keys meet, ACROSS products are made over e and DOWN over whole spans of it. */
+/* Tasks are independent, so who takes which does not matter to the result. PRODUCTS of whole spans
+   are made of each square in which queries and keys meet. */
 static void each_task(mb_ctx *c, const attention *a, void (*work)(workspace *, const attention *),
-                      int64_t across, int64_t down)
+                      int64_t products)
 {
     int64_t len = a->span->len, batch = a->span->batch, squares = 0;
     int64_t each = aligned(space_needed(len, a->wide)), map = 1 + slots_size(len);
@@ -399,8 +470,7 @@ static void each_task(mb_ctx *c, const attention *a, void (*work)(workspace *, c
             work(&w, a);
         }
     }
-    c->executed =
-        2 * SIDE * SIDE * (uint64_t)(squares * a->heads * (across * a->e + down * a->wide));
+    c->executed = (uint64_t)(2 * SQUARE * squares * a->heads * products * a->wide);
 }
 
 static attention attention_of(const mb_ctx *c, const float *x, float *y, float *lse,
@@ -425,7 +495,7 @@ void cpu_attend(mb_ctx *c, float *y, float *lse, const float *x, const mb_span *
 {
     attention a = attention_of(c, x, y, lse, s, d, heads);
 
-    each_task(c, &a, attend_task, 1, 1);
+    each_task(c, &a, attend_task, 2);
 }
 
 void cpu_attend_bwd(mb_ctx *c, float *dx, const float *dy, const float *y, const float *lse,
@@ -436,5 +506,5 @@ void cpu_attend_bwd(mb_ctx *c, float *dx, const float *dy, const float *y, const
     a.dy = dy;
     a.dx = dx;
     a.add = add;
-    each_task(c, &a, attend_bwd_task, 2, 3);
+    each_task(c, &a, attend_bwd_task, 5);
 }

@@ -145,11 +145,11 @@ LANES_INLINE lanes fused_lanes(lanes a, lanes b, lanes c)
 #endif
 }
 
-/* to (8, 8) = the transpose of 8 numbers each of 8 rows, LD apart. */
-LANES_INLINE void turn_lanes(float *to, const float *from, int64_t ld)
+/* to = the transpose of 8 numbers each of 8 rows; rows are TO_LD and LD apart. */
+LANES_INLINE void turn_lanes(float *to, int64_t to_ld, const float *from, int64_t ld)
 {
-#define ROW(i)       lanes_at(from + (i)*ld)
-#define OUT(i, x)    put_lanes(to + (i)*8, x)
+#define ROW(i)       lanes_at(from + i * ld)
+#define OUT(i, x)    put_lanes(to + i * to_ld, x)
 #define LOW(a, b)    __builtin_shufflevector(a, b, 0, 8, 1, 9, 4, 12, 5, 13)
 #define HIGH(a, b)   __builtin_shufflevector(a, b, 2, 10, 3, 11, 6, 14, 7, 15)
 #define EVEN(a, b)   __builtin_shufflevector(a, b, 0, 1, 8, 9, 4, 5, 12, 13)
@@ -204,7 +204,7 @@ LANES_INLINE void row_sums(float *sum, const float *x)
     float turned[64];
     lanes a, b;
 
-    turn_lanes(turned, x, 8);
+    turn_lanes(turned, 8, x, 8);
     a = lanes_at(turned) + lanes_at(turned + 8);
     b = lanes_at(turned + 16) + lanes_at(turned + 24);
     a += lanes_at(turned + 32) + lanes_at(turned + 40);

@@ -10,12 +10,15 @@
 #include <stdint.h>
 
 enum {
-    SPAN = 16, /* columns of a head that are summed at once */
+    SPAN = 2 * SIDE, /* columns of a head, or queries, that are summed at once */
     SQUARE = SIDE * SIDE
 };
 
-/* s = rows (SIDE, e) times turned (e, SIDE) */
-void square_meet(float *s, const float *rows, int64_t wide, const float *turned, int64_t e);
+/* s = rows (SIDE, wide) times a half of turned (wide, SPAN): a block of keys, one of queries. */
+void square_meet(float *s, const float *rows, int64_t wide, const float *turned);
+
+/* The same with both halves; the second square is NEXT beyond the first. */
+void square_meet_two(float *s, int64_t next, const float *rows, int64_t wide, const float *turned);
 
 /* to (SIDE, wide) = the sum of s^T rows, or += where ADD, over N squares, one after another, and N
    blocks of SIDE rows: over keys. */
@@ -26,7 +29,7 @@ void square_over_keys(float *to, const float *s, const float *rows, int64_t wide
 void square_over_queries(float *to, const float *s, int64_t next, const float *rows, int64_t wide,
                          int64_t n);
 
-/* to (e, SIDE) = the transpose of rows (SIDE, wide); e is less than wide, or as much. */
-void square_turn(float *to, const float *rows, int64_t wide, int64_t e);
+/* A half of to (wide, SPAN) = the transpose of rows (SIDE, wide). */
+void square_turn(float *to, const float *rows, int64_t wide);
 
 #endif
