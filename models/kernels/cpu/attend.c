@@ -43,10 +43,6 @@ typedef struct workspace {       /* of a thread, for one sequence and head */
     int64_t head;
 } workspace;
 
-typedef struct range { /* of blocks */
-    int64_t begin, end;
-} range;
-
 typedef struct group { /* blocks of queries, and of keys that one of them sees */
     range queries, keys;
     float lse[QUERIES], dot[QUERIES]; /* for the backward; dot: dy . y */
@@ -148,18 +144,6 @@ static group group_at(const slots *s, int64_t q)
         g.keys.end = g.keys.end > s->end[q] ? g.keys.end : s->end[q];
     }
     return g;
-}
-
-static bool sees(const slots *s, int64_t q, int64_t k)
-{
-    return s->first[q] <= k && k < s->end[q];
-}
-
-/* The blocks of keys among THESE that block q of queries sees. */
-static range seen(const slots *s, int64_t q, range these)
-{
-    return (range){ s->first[q] > these.begin ? s->first[q] : these.begin,
-                    smaller(s->end[q], these.end) };
 }
 
 /* The group's rows of FROM, and turned. */

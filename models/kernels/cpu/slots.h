@@ -27,6 +27,22 @@ slots slots_in(int32_t *space, int64_t len);
 /* Fills in sequence B; returns the pairs of blocks that meet. */
 int64_t slots_make(slots *s, const mb_span *span, int64_t b);
 
+static inline bool sees(const slots *s, int64_t q, int64_t k)
+{
+    return s->first[q] <= k && k < s->end[q];
+}
+
+typedef struct range { /* of blocks */
+    int64_t begin, end;
+} range;
+
+/* The blocks of keys among THESE that block q of queries sees. */
+static inline range seen(const slots *s, int64_t q, range these)
+{
+    return (range){ s->first[q] > these.begin ? s->first[q] : these.begin,
+                    s->end[q] < these.end ? s->end[q] : these.end };
+}
+
 /* Does every query of block Q see all of block K, which has no empty slot? */
 static inline bool all_seen(const slots *s, int64_t q, int64_t k)
 {
