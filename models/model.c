@@ -32,6 +32,7 @@ static mb_err check_ranges(const mb_arch *arch, const mb_model_config *m)
         { "modalities", m->modalities, 1, MB_MODALITIES },
         { "width", m->width, 2, 1 << 16 },
         { "layers", m->layers, 1, 1000 },
+        { "pad", m->pad, 0, 1 << 16 },
         { "heads", m->heads, 1, 1 << 15 },
         { "ffn_width", m->ffn_width, 0, 1 << 20 },
         { "ffn_multiple", m->ffn_multiple, m->ffn_width == 0, 1 << 16 },
@@ -227,18 +228,19 @@ static void make_params(mb_model *m)
     m->head->rank = 2;
 }
 
-/* A batch of the largest size whose rows are spread over the modalities: for sizing. */
+/* A batch of the largest size, whose rows need the most padding: one of each modality, and the rest
+   are text. */
 static mb_err size_scratch(mb_model *m)
 {
     size_t t = (size_t)(m->config.batch * m->config.len);
     int32_t *zeros = mb_zalloc(t, sizeof *zeros);
-    uint8_t *text = mb_zalloc(t, 1);
+    uint8_t *modality = mb_zalloc(t, 1);
     mb_batch batch = { .batch = m->config.batch,
                        .len = m->config.len,
                        .token = zeros,
                        .target = zeros,
-                       .modality = text,
-                       .target_modality = text,
+                       .modality = modality,
+                       .target_modality = modality,
                        .position = zeros,
                        .lo = zeros,
                        .hi = zeros };
@@ -247,6 +249,8 @@ static mb_err size_scratch(mb_model *m)
     size_t bytes = 0;
     mb_err err = mb_ctx_open_sizing(real, &m->c);
 
+    for (int i = 1; i < m->config.modalities && (size_t)i < t; i++)
+        modality[i] = (uint8_t)i;
     if (!err) {
         err = mb_model_gradients(m, &batch, 0, &losses);
         bytes = mb_ctx_peak(m->c);
@@ -254,7 +258,7 @@ static mb_err size_scratch(mb_model *m)
     }
     m->c = real;
     free(zeros);
-    free(text);
+    free(modality);
     return err ? err : mb_ctx_reserve(m->c, bytes);
 }
 

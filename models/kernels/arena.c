@@ -18,7 +18,7 @@ static struct mb_block *add_block(mb_arena *a, size_t size)
 {
     struct mb_block *b = mb_alloc(sizeof *b);
 
-    b->data = a->of ? a->of->be->alloc(a->of, size) : mb_host_alloc(NULL, size);
+    b->data = a->alloc ? a->alloc(a->of, size) : mb_host_alloc(NULL, size);
     if (!b->data) {
         free(b);
         return NULL;
@@ -85,8 +85,8 @@ static void free_blocks(mb_arena *a, const struct mb_block *kept)
     while (a->blocks != kept) {
         struct mb_block *next = a->blocks->next;
 
-        if (a->of)
-            a->of->be->free(a->of, a->blocks->data);
+        if (a->free)
+            a->free(a->of, a->blocks->data);
         else
             free(a->blocks->data);
         free(a->blocks);

@@ -53,6 +53,8 @@ mb_err mb_ctx_open(const char *backend, mb_precision precision, int threads, mb_
     (*out)->ledger = mb_ledger_new();
     (*out)->layer = -1;
     (*out)->count = true;
+    (*out)->data.alloc = be->alloc;
+    (*out)->data.free = be->free;
     (*out)->data.of = *out;
     (*out)->data.fake = !be->computes;
     return MB_OK;
@@ -63,6 +65,7 @@ mb_err mb_ctx_open_sizing(const mb_ctx *like, mb_ctx **out)
     MB_TRY(mb_ctx_open("null", like->precision, 1, out));
     (*out)->stored = (*out)->result = like->stored;
     (*out)->padded = like->padded;
+    (*out)->sizing = true;
     return MB_OK;
 }
 
@@ -87,6 +90,22 @@ const char *mb_ctx_backend(const mb_ctx *c)
 int mb_ctx_threads(const mb_ctx *c)
 {
     return c->threads;
+}
+
+void mb_ctx_attention(mb_ctx *c, enum mb_attention by)
+{
+    c->attention = by;
+}
+
+void mb_ctx_graph(mb_ctx *c, uint64_t key)
+{
+    if (!c->trace && !c->watch)
+        c->be->graph(c, key);
+}
+
+uint64_t mb_ctx_graphs(const mb_ctx *c)
+{
+    return c->graphs;
 }
 
 void mb_ctx_weights_changed(mb_ctx *c)
@@ -151,7 +170,8 @@ void mb_ctx_free(mb_ctx *c, void *p)
 
 void mb_ctx_clear(mb_ctx *c, void *p, size_t bytes)
 {
-    c->be->clear(c, p, bytes);
+    if (!c->sizing)
+        c->be->clear(c, p, bytes);
 }
 
 void mb_ctx_write(mb_ctx *c, void *to, const void *from, size_t bytes)

@@ -73,10 +73,22 @@ void mb_ctx_write(mb_ctx *c, void *to, const void *from, size_t bytes); /* from 
 void mb_ctx_fetch(mb_ctx *c, void *to, const void *from, size_t bytes); /* to host memory, for the
                                                                             next mb_ctx_sync() */
 
+/* What makes attention on a device: the fastest that is there and takes the shape; our own tiles
+   alone; cuDNN or an error; or cuDNN that may add up the gradients of queries in any order, so that
+   bits differ from run to run. Backends in host memory have one way and take no notice. */
+enum mb_attention { MB_ATTENTION_AUTO, MB_ATTENTION_OWN, MB_ATTENTION_CUDNN, MB_ATTENTION_FAST };
+void mb_ctx_attention(mb_ctx *c, enum mb_attention by); /* of the passes that follow */
+
 /* ---- the pass under way --------------------------------------------------------------------- */
 
-void mb_ctx_record(mb_ctx *c, bool on); /* off: forward only, nothing kept for a backward */
-void mb_ctx_trace(mb_ctx *c, bool on);  /* on: the ledger also takes wall time per operation */
+/* Until the next mb_ctx_sync() the calls are those, on tensors of those shapes, of every other time
+   with this KEY, although what lies in host memory, and the numbers of mb_adamw, keys and scales,
+   may be others. A device may then capture them once and launch them as a whole; it refuses, in
+   that sync, calls that differ all the same. Does nothing where somebody traces or watches. */
+void mb_ctx_graph(mb_ctx *c, uint64_t key);
+uint64_t mb_ctx_graphs(const mb_ctx *c); /* passes that were launched whole so far */
+void mb_ctx_record(mb_ctx *c, bool on);  /* off: forward only, nothing kept for a backward */
+void mb_ctx_trace(mb_ctx *c, bool on);   /* on: the ledger also takes wall time per operation */
 /* For whoever attributes a device's work to operations: `boundary` is called where one begins and
    where it has ended, `entered` after the latter, for each entry that it makes in the ledger.
    Neither may call operations. NULL: nobody watches. W is borrowed. */
@@ -117,6 +129,9 @@ const mb_route *mb_route_all(mb_ctx *c, int64_t t);
 
 /* Rows already sorted by group: COUNT[g] rows in group g; no index. */
 const mb_route *mb_route_sorted(mb_ctx *c, int groups, const int64_t *count);
+/* The same where group g has ROWS[g] rows, of which no more than COUNT[g] are asked for: the others
+   are there for the shape alone. */
+const mb_route *mb_route_padded(mb_ctx *c, int groups, const int64_t *count, const int64_t *rows);
 
 enum mb_score { MB_SOFTMAX, MB_SIGMOID };
 enum mb_choice { MB_TOKEN_CHOOSES, MB_EXPERT_CHOOSES };
@@ -187,7 +202,16 @@ typedef struct mb_span {
     uint64_t pairs; /* sum of hi - lo + 1: exact FLOPs are 4 e H pairs */
 } mb_span;
 
-/* Multi-head softmax attention over x = [q k v] (T, 3D), scores q.k / sqrt(e); returns (T, D). */
+enum mb_spans {
+    MB_SPANS_CAUSAL,    /* every position sees its sequence up to itself */
+    MB_SPANS_DOCUMENTS, /* from lo up to itself */
+    MB_SPANS_ANY        /* from lo up to hi, itself among them */
+};
+/* The kind of the spans LO .. HI (batch * len each), by which kernels are chosen. */
+enum mb_spans mb_spans_kind(const int32_t *lo, const int32_t *hi, int64_t batch, int64_t len);
+
+/* Multi-head softmax attention over x = [q k v] (T, 3D), scores q.k / sqrt(e); returns (T, D), 0 in
+   rows that are no position's. */
 mb_tensor *mb_attend(mb_ctx *c, mb_tensor *x, const mb_span *span, int heads);
 
 /* y = silu(a) * b for x = [a b] (S, 2F); returns (S, F). */

@@ -2,9 +2,11 @@
  */
 #include <cuda_runtime.h>
 
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <vector>
 
 enum { MOST = 1024, WARP = 32, STACK = 128 << 10 };
 
@@ -162,10 +164,108 @@ unsigned __ballot_sync(unsigned, bool is)
     return votes;
 }
 
+/* ---- the stream -------------------------------------------------------------------------------
+ */
+
+struct CUgraph_st {
+    std::vector<std::function<void()>> work;
+};
+
+struct CUgraphExec_st {
+    std::vector<std::function<void()>> work;
+};
+
+static CUgraph_st *captured; /* NULL: nothing is captured */
+static bool invalid;         /* what was captured is, since something was done that cannot be */
+
+/* Whether a call that no graph can hold is made while one is captured. */
+static bool forbidden()
+{
+    invalid = invalid || captured;
+    return captured;
+}
+
+void emulate_enqueue(std::function<void()> work)
+{
+    if (captured)
+        captured->work.push_back(work);
+    else
+        work();
+}
+
+cudaError_t cudaLaunchHostFunc(cudaStream_t, void (*f)(void *), void *of)
+{
+    emulate_enqueue([=] { f(of); });
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode)
+{
+    if (forbidden())
+        return cudaErrorStreamCaptureUnsupported;
+    captured = new CUgraph_st;
+    invalid = false;
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t *graph)
+{
+    *graph = captured;
+    captured = NULL;
+    if (!invalid)
+        return cudaSuccess;
+    cudaGraphDestroy(*graph);
+    *graph = NULL;
+    return cudaErrorStreamCaptureInvalidated;
+}
+
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsigned long long)
+{
+    *exec = new CUgraphExec_st{ graph->work };
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t)
+{
+    for (auto &work : exec->work)
+        work();
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphDestroy(cudaGraph_t graph)
+{
+    delete graph;
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec)
+{
+    delete exec;
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned)
+{
+    *stream = NULL;
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t)
+{
+    return forbidden() ? cudaErrorStreamCaptureUnsupported : cudaSuccess;
+}
+
+cudaError_t cudaStreamDestroy(cudaStream_t)
+{
+    return cudaSuccess;
+}
+
 /* ---- memory ------------------------------------------------------------------------------------
  */
 
 enum { ALIGN = 256 };
+static const size_t TOTAL = (size_t)1 << 32;
+static size_t taken, most_taken;
 
 cudaError_t cudaGetDeviceCount(int *n)
 {
@@ -178,70 +278,75 @@ cudaError_t cudaGetLastError(void)
     return cudaSuccess;
 }
 
-const char *cudaGetErrorString(cudaError_t)
+const char *cudaGetErrorString(cudaError_t err)
 {
-    return "out of memory";
+    return err == cudaErrorMemoryAllocation ? "out of memory" : "not while a stream is captured";
+}
+
+static void *take(size_t bytes)
+{
+    size_t whole = (bytes + ALIGN - 1) / ALIGN * ALIGN;
+    void *p = bytes <= TOTAL - taken ? aligned_alloc(ALIGN, whole) : NULL;
+
+    if (p)
+        memset(p, 0xff, bytes); /* NaN in both types */
+    return p;
 }
 
 cudaError_t cudaMalloc(void **p, size_t bytes)
 {
-    size_t total, rest;
-
-    cudaMemGetInfo(&rest, &total);
-    *p = bytes <= total ? aligned_alloc(ALIGN, (bytes + ALIGN - 1) / ALIGN * ALIGN) : NULL;
+    if (forbidden())
+        return cudaErrorStreamCaptureUnsupported;
+    *p = take(bytes);
     if (!*p)
         return cudaErrorMemoryAllocation;
-    memset(*p, 0xff, bytes); /* NaN in both types */
+    taken += malloc_usable_size(*p);
+    most_taken = taken > most_taken ? taken : most_taken;
     return cudaSuccess;
 }
 
 cudaError_t cudaFree(void *p)
 {
+    if (forbidden())
+        return cudaErrorStreamCaptureUnsupported;
+    taken -= p ? malloc_usable_size(p) : 0;
     free(p);
     return cudaSuccess;
 }
 
+size_t emulate_most_memory(void)
+{
+    return most_taken;
+}
+
 cudaError_t cudaMallocHost(void **p, size_t bytes)
 {
-    return cudaMalloc(p, bytes);
+    *p = forbidden() ? NULL : take(bytes);
+    return *p ? cudaSuccess : cudaErrorMemoryAllocation;
 }
 
 cudaError_t cudaFreeHost(void *p)
 {
-    return cudaFree(p);
+    free(p);
+    return forbidden() ? cudaErrorStreamCaptureUnsupported : cudaSuccess;
 }
 
 cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total)
 {
-    *free_bytes = *total = (size_t)1 << 32;
+    *total = TOTAL;
+    *free_bytes = TOTAL - taken;
     return cudaSuccess;
 }
 
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaMemcpyKind,
                             cudaStream_t)
 {
-    memcpy(to, from, bytes);
+    emulate_enqueue([=] { memcpy(to, from, bytes); });
     return cudaSuccess;
 }
 
 cudaError_t cudaMemsetAsync(void *p, int value, size_t bytes, cudaStream_t)
 {
-    memset(p, value, bytes);
-    return cudaSuccess;
-}
-
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned)
-{
-    *stream = NULL;
-    return cudaSuccess;
-}
-
-cudaError_t cudaStreamSynchronize(cudaStream_t)
-{
-    return cudaSuccess;
-}
-
-cudaError_t cudaStreamDestroy(cudaStream_t)
-{
+    emulate_enqueue([=] { memset(p, value, bytes); });
     return cudaSuccess;
 }
