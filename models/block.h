@@ -31,6 +31,9 @@ typedef struct mb_pass {
     float *loss;       /* (R), home order */
 } mb_pass;
 
+/* Whether any part goes by modality, so that rows are sorted. */
+bool mb_arch_by_modality(const mb_arch *a);
+
 /* Layer number INDEX on x (T, D); returns the new hidden state. */
 mb_tensor *mb_block(mb_pass *p, const mb_layer *l, int index, mb_tensor *x);
 
@@ -49,6 +52,10 @@ struct mb_model {
     double *squares;                /* of the gradient; in the same allocation */
     int64_t total, n_matrices, n_embeddings;
 };
+
+/* Says how much memory M takes, what would take less, and why it cannot be had: the message there
+   is. MB_ENOMEM. */
+mb_err mb_model_refuse(const mb_model *m);
 
 /* Starts a pass over BATCH: sorts rows by modality where the architecture wants that, makes the
    known routes. The arrays live until mb_ctx_reset(). */

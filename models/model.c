@@ -156,8 +156,7 @@ static mb_err allocate(mb_model *m)
     place(m);
     m->data = mb_ctx_alloc(m->c, 4 * sizeof(float) * (size_t)m->total + sizeof *m->squares);
     if (!m->data)
-        return mb_fail_in(MB_ENOMEM, "%lld parameters with gradient and moments",
-                          (long long)m->total);
+        return mb_model_refuse(m);
     m->grad = m->data + m->total;
     m->moment[0] = m->grad + m->total;
     m->moment[1] = m->moment[0] + m->total;
@@ -228,6 +227,20 @@ static void make_params(mb_model *m)
     m->head->rank = 2;
 }
 
+/* What is left must do for what the backend will keep for itself, which is asked for in the first
+   step. */
+static mb_err check_rest(const mb_model *m)
+{
+    mb_memory b = mb_model_memory(m);
+    size_t left = mb_ctx_free_bytes(m->c), needed = (size_t)(b.copies + b.head);
+
+    if (left == 0 || left >= needed)
+        return MB_OK;
+    mb_fail(MB_ENOMEM, "copies and workspaces need %.2f GiB, %.2f are free",
+            (double)needed / (1 << 30), (double)left / (1 << 30));
+    return mb_model_refuse(m);
+}
+
 /* A batch of the largest size, whose rows need the most padding: one of each modality, and the rest
    are text. */
 static mb_err size_scratch(mb_model *m)
@@ -259,7 +272,9 @@ static mb_err size_scratch(mb_model *m)
     m->c = real;
     free(zeros);
     free(modality);
-    return err ? err : mb_ctx_reserve(m->c, bytes);
+    if (!err && mb_ctx_reserve(m->c, bytes))
+        err = mb_model_refuse(m);
+    return err ? err : check_rest(m);
 }
 
 mb_err mb_model_open(mb_ctx *c, const mb_arch *arch, const mb_model_config *config, uint64_t seed,

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-static bool by_modality(const mb_arch *a)
+bool mb_arch_by_modality(const mb_arch *a)
 {
     return a->qkv == MB_BY_MODALITY || a->out == MB_BY_MODALITY || a->ffn == MB_BY_MODALITY ||
            a->norms == MB_BY_MODALITY;
@@ -68,7 +68,7 @@ void mb_pass_begin(mb_pass *p, mb_model *m, const mb_batch *batch)
 
     for (int64_t i = 0; i < t; i++)
         count[batch->modality[i]]++;
-    if (by_modality(m->arch)) {
+    if (mb_arch_by_modality(m->arch)) {
         all = 0;
         for (int i = 0; i < MB_MODALITIES; i++)
             all += rows[i] = padded(count[i], m->config.pad);

@@ -28,6 +28,8 @@ typedef struct mb_backend {
     /* Memory for kernels, as in op.h: alloc does not clear and fails with NULL and a message. */
     void *(*alloc)(mb_ctx *, size_t bytes);
     void (*free)(mb_ctx *, void *);
+    size_t (*free_bytes)(mb_ctx *);                            /* mb_ctx_free_bytes() */
+    uint64_t (*workspace)(const mb_ctx *, const mb_sizes *of); /* mb_ctx_workspace() */
     void (*clear)(mb_ctx *, void *, size_t bytes);
     void (*write)(mb_ctx *, void *to, const void *from, size_t bytes);
     void (*fetch)(mb_ctx *, void *to, const void *from, size_t bytes);
@@ -163,11 +165,14 @@ void mb_host_write(mb_ctx *c, void *to, const void *from, size_t bytes);
 void mb_host_fetch(mb_ctx *c, void *to, const void *from, size_t bytes);
 void mb_host_done(mb_ctx *c); /* kernels have finished when they return */
 void mb_host_graph(mb_ctx *c, uint64_t key);
+size_t mb_host_free_bytes(mb_ctx *c);
+uint64_t mb_host_workspace(const mb_ctx *c, const mb_sizes *of);
 mb_route *mb_host_choose(mb_ctx *c, const mb_tensor *logits, const mb_router *how, mb_routed *out);
 void mb_host_choose_bwd(mb_ctx *c, float *dlogit, const mb_route *r, bool add);
 #define MB_HOST_SLOTS                                                                              \
     .alloc = mb_host_alloc, .free = mb_host_free, .clear = mb_host_clear, .write = mb_host_write,  \
     .fetch = mb_host_fetch, .sync = mb_host_done, .reset = mb_host_done, .graph = mb_host_graph,   \
-    .choose = mb_host_choose, .choose_bwd = mb_host_choose_bwd
+    .free_bytes = mb_host_free_bytes, .workspace = mb_host_workspace, .choose = mb_host_choose,    \
+    .choose_bwd = mb_host_choose_bwd
 
 #endif

@@ -126,12 +126,25 @@ size_t mb_ctx_peak(const mb_ctx *c)
 
 size_t mb_ctx_held(const mb_ctx *c)
 {
-    return c->data.peak + c->host.peak + c->own;
+    return c->data.peak + (c->be->device ? 0 : c->host.peak) + c->own;
+}
+
+size_t mb_ctx_free_bytes(mb_ctx *c)
+{
+    return c->be->free_bytes(c);
+}
+
+uint64_t mb_ctx_workspace(const mb_ctx *c, const mb_sizes *of)
+{
+    return c->be->workspace(c, of);
 }
 
 mb_keeping mb_ctx_keeping(const mb_ctx *c)
 {
-    return (mb_keeping){ (int)mb_size(c->stored), c->be->copies, c->be->head_rows, c->padded };
+    bool copies = !c->be->device || c->stored == MB_BF16; /* a device takes weights as they are */
+
+    return (mb_keeping){ (int)mb_size(c->stored), copies ? c->be->copies : 0, c->be->head_rows,
+                         c->padded };
 }
 
 void mb_ctx_reset(mb_ctx *c)

@@ -50,8 +50,11 @@ void mb_ctx_weights_changed(mb_ctx *c);
 /* Makes sure that BYTES of scratch are there, so that nothing allocates later. */
 mb_err mb_ctx_reserve(mb_ctx *c, size_t bytes);
 size_t mb_ctx_peak(const mb_ctx *c); /* most scratch bytes in use at once since opening */
-/* Most bytes that it held at once: scratch, indices, and what the backend keeps for itself. */
+/* Most bytes that it held at once of the memory that kernels work on: scratch, indices, and what
+   the backend keeps for itself. */
 size_t mb_ctx_held(const mb_ctx *c);
+/* Bytes that it has left to give, or 0 where nobody can say. */
+size_t mb_ctx_free_bytes(mb_ctx *c);
 typedef struct mb_keeping { /* what makes a backend need more or less memory than another */
     int activation;         /* bytes of an element of an activation */
     int copies;             /* bytes that products keep beside each element of a matrix */
@@ -59,6 +62,13 @@ typedef struct mb_keeping { /* what makes a backend need more or less memory tha
     bool padded;            /* learned routes have room for their capacity */
 } mb_keeping;
 mb_keeping mb_ctx_keeping(const mb_ctx *c);
+typedef struct mb_sizes { /* of the largest batch: rows of the hidden state, and what they go
+                             through */
+    int64_t batch, len, rows, width, heads, vocab;
+} mb_sizes;
+/* Bytes that a training step takes of what the backend keeps for itself, copies of weights left
+   out. */
+uint64_t mb_ctx_workspace(const mb_ctx *c, const mb_sizes *of);
 void mb_ctx_reset(mb_ctx *c); /* ends a pass: forgets results and recorded calls */
 /* Waits until everything asked for is done and fetched; the first error of a device since the last
    call. */

@@ -3,7 +3,8 @@
 
    It shows wrong indices, missing barriers (fibres run forwards in one launch and backwards in the
    next), collectives that not all threads of a warp reach, and, with the address sanitizer,
-   accesses out of bounds; new memory holds NaN. A stream that is captured runs nothing until its
+   accesses out of bounds; new memory holds NaN, and is out of
+   the host's reach. A stream that is captured runs nothing until its
    graph is launched, and capturing fails as on a device where anything waits or takes memory; there
    is one stream. It does not show races inside of a warp, what
    blocks do to each other side by side, or how fast anything is. For tests alone; x86-64. */
@@ -54,8 +55,6 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph,
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream);
 cudaError_t cudaGraphDestroy(cudaGraph_t graph);
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec);
-/* Most bytes of device memory that were taken at once. */
-size_t emulate_most_memory(void);
 
 #ifdef __cplusplus
 }

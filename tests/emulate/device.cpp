@@ -2,10 +2,11 @@
  */
 #include <cuda_runtime.h>
 
-#include <malloc.h>
+#include <map>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <vector>
 
 enum { MOST = 1024, WARP = 32, STACK = 128 << 10 };
@@ -164,6 +165,67 @@ unsigned __ballot_sync(unsigned, bool is)
     return votes;
 }
 
+/* ---- memory ------------------------------------------------------------------------------------
+
+   In one range of addresses that the host cannot follow while the device does nothing: what the
+   host reads or writes there by itself ends the test, as it would on a device. With the address
+   sanitizer it is plain memory instead, so that accesses out of bounds are seen. */
+
+enum { ALIGN = 256, PAGE = 4096 };
+static const size_t TOTAL = (size_t)1 << 32;
+static size_t taken;
+
+#ifdef __SANITIZE_ADDRESS__
+static void reach(bool)
+{
+}
+
+static void *find_memory(size_t bytes)
+{
+    return aligned_alloc(ALIGN, bytes);
+}
+
+static void lose_memory(void *p, size_t)
+{
+    free(p);
+}
+#else
+static char *memory, *end; /* from the first to beyond the last that was ever taken */
+static std::multimap<size_t, char *> lost;
+
+static void reach(bool yes)
+{
+    if (end > memory)
+        mprotect(memory, (size_t)(end - memory), yes ? PROT_READ | PROT_WRITE : PROT_NONE);
+}
+
+/* With a page behind it that nobody takes, so that few pages are between an end and a fault. */
+static void *find_memory(size_t bytes)
+{
+    size_t whole = (bytes + PAGE - 1) / PAGE * PAGE + PAGE;
+    auto same = lost.find(whole);
+    char *p = end;
+
+    if (!memory)
+        p = memory = end = (char *)mmap(NULL, 16 * TOTAL, PROT_NONE,
+                                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (same == lost.end()) {
+        end += whole;
+        return p;
+    }
+    p = same->second;
+    lost.erase(same);
+    return p;
+}
+
+static void lose_memory(void *p, size_t bytes)
+{
+    lost.insert({ (bytes + PAGE - 1) / PAGE * PAGE + PAGE, (char *)p });
+}
+#endif
+
+static std::map<void *, size_t> sizes;
+
 /* ---- the stream -------------------------------------------------------------------------------
  */
 
@@ -185,12 +247,20 @@ static bool forbidden()
     return captured;
 }
 
+/* What the device does, to memory that is out of the host's reach otherwise. */
+static void run(const std::function<void()> &work)
+{
+    reach(true);
+    work();
+    reach(false);
+}
+
 void emulate_enqueue(std::function<void()> work)
 {
     if (captured)
         captured->work.push_back(work);
     else
-        work();
+        run(work);
 }
 
 cudaError_t cudaLaunchHostFunc(cudaStream_t, void (*f)(void *), void *of)
@@ -228,7 +298,7 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsig
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t)
 {
     for (auto &work : exec->work)
-        work();
+        run(work);
     return cudaSuccess;
 }
 
@@ -260,13 +330,6 @@ cudaError_t cudaStreamDestroy(cudaStream_t)
     return cudaSuccess;
 }
 
-/* ---- memory ------------------------------------------------------------------------------------
- */
-
-enum { ALIGN = 256 };
-static const size_t TOTAL = (size_t)1 << 32;
-static size_t taken, most_taken;
-
 cudaError_t cudaGetDeviceCount(int *n)
 {
     *n = 1;
@@ -283,25 +346,18 @@ const char *cudaGetErrorString(cudaError_t err)
     return err == cudaErrorMemoryAllocation ? "out of memory" : "not while a stream is captured";
 }
 
-static void *take(size_t bytes)
-{
-    size_t whole = (bytes + ALIGN - 1) / ALIGN * ALIGN;
-    void *p = bytes <= TOTAL - taken ? aligned_alloc(ALIGN, whole) : NULL;
-
-    if (p)
-        memset(p, 0xff, bytes); /* NaN in both types */
-    return p;
-}
-
 cudaError_t cudaMalloc(void **p, size_t bytes)
 {
+    size_t whole = (bytes + ALIGN - 1) / ALIGN * ALIGN;
+
+    *p = NULL;
     if (forbidden())
         return cudaErrorStreamCaptureUnsupported;
-    *p = take(bytes);
-    if (!*p)
+    if (bytes > TOTAL - taken || !(*p = find_memory(whole)))
         return cudaErrorMemoryAllocation;
-    taken += malloc_usable_size(*p);
-    most_taken = taken > most_taken ? taken : most_taken;
+    run([=] { memset(*p, 0xff, bytes); }); /* NaN in both types */
+    sizes[*p] = whole;
+    taken += whole;
     return cudaSuccess;
 }
 
@@ -309,19 +365,17 @@ cudaError_t cudaFree(void *p)
 {
     if (forbidden())
         return cudaErrorStreamCaptureUnsupported;
-    taken -= p ? malloc_usable_size(p) : 0;
-    free(p);
+    if (!p)
+        return cudaSuccess;
+    taken -= sizes[p];
+    lose_memory(p, sizes[p]);
+    sizes.erase(p);
     return cudaSuccess;
-}
-
-size_t emulate_most_memory(void)
-{
-    return most_taken;
 }
 
 cudaError_t cudaMallocHost(void **p, size_t bytes)
 {
-    *p = forbidden() ? NULL : take(bytes);
+    *p = forbidden() ? NULL : aligned_alloc(ALIGN, (bytes + ALIGN - 1) / ALIGN * ALIGN);
     return *p ? cudaSuccess : cudaErrorMemoryAllocation;
 }
 

@@ -80,16 +80,23 @@ typedef struct call { /* of cuDNN, with what it takes of the workspace */
     int64_t t, d;
 } call;
 
+/* Whether cuDNN may be asked at all. */
+static bool takes_shape(const cuda_ctx *c, int64_t width)
+{
+    return c->base.attention != MB_ATTENTION_OWN && c->cudnn && c->cu.bf16 && width % 8 == 0 &&
+           width <= 128;
+}
+
 /* Forward and backward must agree, since the log-sum-exp is in an order of cuDNN's own. */
 static bool takes(cuda_ctx *c, const mb_span *s, int64_t d, int heads, call *out)
 {
     enum mb_attention by = c->base.attention;
     int64_t width = d / heads;
 
-    if (by == MB_ATTENTION_OWN || s->batch * s->len == 0)
+    if (s->batch * s->len == 0)
         return false;
-    if (!c->cudnn || !c->cu.bf16 || width % 8 != 0 || width > 128) {
-        if (by != MB_ATTENTION_AUTO)
+    if (!takes_shape(c, width)) {
+        if (by == MB_ATTENTION_CUDNN || by == MB_ATTENTION_FAST)
             cuda_keep(c, mb_fail(MB_EMISSING,
                                  "gpu.attention: cuDNN %s: it takes bf16 and heads of a width that "
                                  "8 divides, 128 at most; these are %s, %lld",
@@ -180,6 +187,21 @@ static void attend_cudnn_bwd(cuda_ctx *c, const call *a, mb_real *dx, const mb_r
                                          a->span.hi, workspace, c->cu.stream));
     if (apart)
         cu_from_positions(&c->cu, dx, to, a->span.at, a->t, 3 * a->d, add);
+}
+
+/* Before cuDNN 9.25, the order in which gradients of queries are added up costs two bytes for each
+   pair of positions of a sequence; copies in order of positions are [q k v], its gradient, y, dy.
+ */
+size_t cuda_attention_bytes(const cuda_ctx *c, const mb_sizes *of)
+{
+    size_t delta = (size_t)(of->rows * of->heads) * sizeof(float);
+    size_t pairs = 2 * (size_t)(of->batch * of->heads * of->len * of->len);
+
+    if (!takes_shape(c, of->width / of->heads))
+        return delta;
+    return 4 * cuda_bytes(c, of->rows * 3 * of->width) + 2 * delta +
+           (c->base.attention == MB_ATTENTION_FAST ? delta * (size_t)(of->width / of->heads)
+                                                   : pairs);
 }
 
 /* ---- the slots ---------------------------------------------------------------------------------

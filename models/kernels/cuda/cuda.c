@@ -4,6 +4,7 @@
 #include "models/kernels/cuda/cuda.h"
 
 #include "base/file.h"
+#include "models/kernels/arena.h"
 #include "models/kernels/cuda/cudnn.h"
 
 #include <math.h>
@@ -42,8 +43,9 @@ static mb_err open_device(cuda_ctx *c)
 
     if (err != cudaSuccess)
         return mb_fail(MB_EIO, "backend 'cuda': %s", cudaGetErrorString(err));
-    if (cuda_lt_open(&c->lt, &c->kept))
+    if (cuda_lt_open(&c->lt, &c->lanes))
         return mb_fail_in(MB_EMISSING, "backend 'cuda'");
+    c->kept = c->lanes;
     if (c->cu.bf16 && mb_cudnn_open(&c->cudnn))
         c->cudnn = NULL; /* our own kernels serve */
     return MB_OK;
@@ -79,12 +81,19 @@ static void cuda_embed(mb_ctx *base, mb_real *y, const float *table, const int32
     cu_embed(&c->cu, y, table, cuda_indices(c, token, (size_t)t * sizeof *token), t, d);
 }
 
+enum { WORD_CHUNK = 64 }; /* rows of a partial sum: fixed, so that the order of a sum is too */
+
+/* As many as T rows of V words can have. */
+static int64_t word_chunks(int64_t t, int64_t v)
+{
+    return (t < v ? t : v) + t / WORD_CHUNK;
+}
+
 /* Counting sort by word, then cut into chunks: the order of every sum is that of rows. Sizes are
    those that T rows can have at most, whatever their tokens. */
 static cu_words sort_words(mb_ctx *c, const int32_t *token, int64_t t, int64_t v)
 {
-    enum { CHUNK = 64 };
-    int64_t words = t < v ? t : v, chunks = words + t / CHUNK;
+    int64_t words = t < v ? t : v, chunks = word_chunks(t, v);
     int32_t *next = mb_ctx_host(c, (size_t)(v + 1) * sizeof *next);
     int32_t *order = mb_ctx_host(c, (size_t)t * sizeof *order);
     int32_t *chunk = mb_ctx_host(c, (size_t)(chunks + 1) * sizeof *chunk);
@@ -104,7 +113,7 @@ static cu_words sort_words(mb_ctx *c, const int32_t *token, int64_t t, int64_t v
             continue;
         word[n[0]] = (int32_t)j;
         first[n[0]++] = n[1];
-        for (int32_t at = begin; at < end; at += CHUNK)
+        for (int32_t at = begin; at < end; at += WORD_CHUNK)
             chunk[n[1]++] = at;
     }
     first[n[0]] = n[1];
@@ -343,6 +352,22 @@ static void cuda_weights_changed(mb_ctx *base)
     cuda_of(base)->version++;
 }
 
+/* The largest workspace that an operation asks for, beside what all of them share: streams of
+   products, angles, indices. */
+static uint64_t cuda_workspace(const mb_ctx *base, const mb_sizes *of)
+{
+    const cuda_ctx *c = (const cuda_ctx *)base;
+    int64_t t = of->rows, half = of->width / of->heads / 2;
+    size_t most = cuda_head_bytes(c, t, of->vocab), attention = cuda_attention_bytes(c, of);
+    size_t words = (size_t)(word_chunks(t, of->vocab) * of->width) * sizeof(float);
+    size_t indices = (size_t)(t * 8 + 2 * word_chunks(t, of->vocab)) * sizeof(int32_t);
+
+    most = attention > most ? attention : most;
+    most = words > most ? words : most;
+    indices = indices < MB_ARENA_BLOCK ? MB_ARENA_BLOCK : indices;
+    return c->lanes + most + indices + (size_t)(2 * t * half) * sizeof(float);
+}
+
 const mb_backend mb_cuda = {
     .name = "cuda",
     .computes = true,
@@ -354,6 +379,8 @@ const mb_backend mb_cuda = {
     .weights_changed = cuda_weights_changed,
     .alloc = cuda_alloc,
     .free = cuda_free,
+    .free_bytes = cuda_free_bytes,
+    .workspace = cuda_workspace,
     .clear = cuda_clear,
     .write = cuda_write,
     .fetch = cuda_fetch_to,

@@ -66,6 +66,7 @@ typedef struct cuda_ctx {
     cuda_graph graphs[CUDA_GRAPHS], *graph; /* the one under way */
     uint64_t clock;                         /* passes with a key so far */
     bool capturing;
+    size_t lanes; /* bytes that products keep: cuda_lt_open() */
 } cuda_ctx;
 
 /* ---- memory.c ------------------------------------------------------------------------------- */
@@ -99,6 +100,7 @@ void cuda_give_back(cuda_ctx *c, void *p, size_t bytes);
 
 void *cuda_alloc(mb_ctx *base, size_t bytes);
 void cuda_free(mb_ctx *base, void *p);
+size_t cuda_free_bytes(mb_ctx *base);
 void cuda_clear(mb_ctx *base, void *p, size_t bytes);
 void cuda_write(mb_ctx *base, void *to, const void *from, size_t bytes);
 void cuda_fetch_to(mb_ctx *base, void *to, const void *from, size_t bytes);
@@ -149,6 +151,8 @@ void cuda_gemm_dx(mb_ctx *base, mb_real *dx, const mb_real *dy, const mb_tensor 
                   const mb_route *r, bool add);
 void cuda_gemm_dw(mb_ctx *base, const mb_tensor *w, const mb_real *dy, const mb_real *x,
                   const mb_route *r);
+/* Bytes of the workspace of the head over T rows. */
+size_t cuda_head_bytes(const cuda_ctx *c, int64_t t, int64_t v);
 void cuda_classify(mb_ctx *base, float *loss, mb_real *dx, float *dw, const mb_real *x,
                    const float *w, const int32_t *target, float scale, float z, int64_t t,
                    int64_t d, int64_t v);
@@ -167,6 +171,9 @@ void cuda_attend(mb_ctx *base, mb_real *y, float *lse, const mb_real *x, const m
 void cuda_attend_bwd(mb_ctx *base, mb_real *dx, const mb_real *dy, const mb_real *y,
                      const float *lse, const mb_real *x, const mb_span *s, int64_t d, int heads,
                      bool add);
+
+/* Bytes of the workspace of attention, at most. */
+size_t cuda_attention_bytes(const cuda_ctx *c, const mb_sizes *of);
 
 static inline cuda_ctx *cuda_of(mb_ctx *base)
 {

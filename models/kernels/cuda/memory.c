@@ -69,6 +69,14 @@ void *cuda_list_add(cuda_list *l, size_t size)
 
 /* ---- plain memory ---------------------------------------------------------------------------- */
 
+size_t cuda_free_bytes(mb_ctx *base)
+{
+    size_t free_bytes = 0, total = 0;
+
+    cuda_check(cuda_of(base), cudaMemGetInfo(&free_bytes, &total), "asking for free memory");
+    return free_bytes;
+}
+
 void *cuda_alloc(mb_ctx *base, size_t bytes)
 {
     size_t free_bytes = 0, total = 0;
@@ -85,7 +93,7 @@ void *cuda_alloc(mb_ctx *base, size_t bytes)
 
 static void count_own(cuda_ctx *c)
 {
-    size_t own = c->kept + c->indices.peak;
+    size_t own = c->kept + mb_arena_size(&c->indices);
 
     c->base.own = own > c->base.own ? own : c->base.own;
 }

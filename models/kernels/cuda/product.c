@@ -221,6 +221,21 @@ static void classify_rows(cuda_ctx *c, const head *h, float *loss, void *dx, con
     cuda_multiply(c, &to_w, h->dw, h->dlogits, x);
 }
 
+static int64_t chunk_rows(int64_t t, int64_t v)
+{
+    int64_t most = CHUNK_BYTES / 4 / v;
+
+    return most < 1 ? 1 : most < t ? most : t;
+}
+
+size_t cuda_head_bytes(const cuda_ctx *c, int64_t t, int64_t v)
+{
+    int64_t rows = chunk_rows(t, v);
+
+    return cuda_aligned((size_t)t * sizeof(float)) +
+           cuda_aligned((size_t)(rows * v) * sizeof(float)) + cuda_bytes(c, rows * v);
+}
+
 /* Every row is worked on, with a target or not: shapes must not depend on targets. */
 void cuda_classify(mb_ctx *base, float *loss, mb_real *dx, float *dw, const mb_real *x,
                    const float *w, const int32_t *target, float scale, float z, int64_t t,
@@ -228,10 +243,10 @@ void cuda_classify(mb_ctx *base, float *loss, mb_real *dx, float *dw, const mb_r
 {
     cuda_ctx *c = cuda_of(base);
     const int32_t *targets = cuda_indices(c, target, (size_t)t * sizeof *target);
-    int64_t most = CHUNK_BYTES / 4 / v, rows = most < 1 ? 1 : most < t ? most : t;
+    int64_t rows = chunk_rows(t, v);
     size_t size_logits = cuda_aligned((size_t)(rows * v) * sizeof(float));
     size_t size_loss = cuda_aligned((size_t)t * sizeof *loss);
-    char *space = cuda_space(c, size_loss + size_logits + cuda_bytes(c, rows * v));
+    char *space = cuda_space(c, cuda_head_bytes(c, t, v));
     float *losses = (float *)space;
     head h = { .w = cuda_operand(c, w, v * d),
                .dw = dw,
