@@ -108,6 +108,11 @@ uint64_t mb_ctx_graphs(const mb_ctx *c)
     return c->graphs;
 }
 
+bool mb_ctx_computes(const mb_ctx *c)
+{
+    return c->be->computes;
+}
+
 void mb_ctx_weights_changed(mb_ctx *c)
 {
     c->be->weights_changed(c);
