@@ -121,7 +121,6 @@ struct mb_ctx { /* first member of each backend's own struct */
     mb_precision stored; /* activations and their gradients */
     mb_precision result; /* y, or dy, of the product under way: stored, or fp32 */
     bool padded;         /* learned routes have room for their capacity */
-    bool sizing;         /* computes nothing, beside memory that another ctx made */
     enum mb_attention attention;
     uint64_t graphs;   /* passes that were launched whole */
     uint64_t counted;  /* `ref` counts its multiplications and additions here */

@@ -65,7 +65,6 @@ mb_err mb_ctx_open_sizing(const mb_ctx *like, mb_ctx **out)
     MB_TRY(mb_ctx_open("null", like->precision, 1, out));
     (*out)->stored = (*out)->result = like->stored;
     (*out)->padded = like->padded;
-    (*out)->sizing = true;
     return MB_OK;
 }
 
@@ -188,8 +187,7 @@ void mb_ctx_free(mb_ctx *c, void *p)
 
 void mb_ctx_clear(mb_ctx *c, void *p, size_t bytes)
 {
-    if (!c->sizing)
-        c->be->clear(c, p, bytes);
+    c->be->clear(c, p, bytes);
 }
 
 void mb_ctx_write(mb_ctx *c, void *to, const void *from, size_t bytes)

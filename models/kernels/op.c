@@ -366,7 +366,7 @@ static mb_cost attend_cost(mb_ctx *c, const mb_span *s, int64_t d, int heads, un
 /* Kernels write the rows of positions alone; X has more where groups are padded. */
 static void clear_padding(mb_ctx *c, mb_real *x, const mb_tensor *like, const mb_span *s)
 {
-    if (c->be->computes && like->rows > s->batch * s->len)
+    if (like->rows > s->batch * s->len)
         c->be->clear(c, x, mb_bytes(like));
 }
 
