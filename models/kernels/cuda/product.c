@@ -238,17 +238,16 @@ size_t cuda_head_bytes(const cuda_ctx *c, int64_t t, int64_t v)
 
 /* Every row is worked on, with a target or not: shapes must not depend on targets. */
 void cuda_classify(mb_ctx *base, float *loss, mb_real *dx, float *dw, const mb_real *x,
-                   const float *w, const int32_t *target, float scale, float z, int64_t t,
-                   int64_t d, int64_t v)
+                   const mb_tensor *w, const int32_t *target, float scale, float z, int64_t t)
 {
     cuda_ctx *c = cuda_of(base);
     const int32_t *targets = cuda_indices(c, target, (size_t)t * sizeof *target);
-    int64_t rows = chunk_rows(t, v);
+    int64_t d = w->cols, v = w->rows, rows = chunk_rows(t, v);
     size_t size_logits = cuda_aligned((size_t)(rows * v) * sizeof(float));
     size_t size_loss = cuda_aligned((size_t)t * sizeof *loss);
     char *space = cuda_space(c, cuda_head_bytes(c, t, v));
     float *losses = (float *)space;
-    head h = { .w = cuda_operand(c, w, v * d),
+    head h = { .w = cuda_operand(c, mb_f32(w), v * d),
                .dw = dw,
                .d = d,
                .v = v,
