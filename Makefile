@@ -180,7 +180,7 @@ $(CHECKED): build/cuda-check/%.o: %
 	    -gencode arch=compute_80,code=compute_80 -c -o $@ $<
 -include $(CHECKED:.o=.d)
 # With EMULATE=1: the kernels' own tests, and whole models, on the host.
-emulated: $B/tests/all ; $B/tests/all --filter '@(op|cuda|golden|cost)/*'
+emulated: $B/tests/all ; $B/tests/all --filter '@(@(op|op_hand|cuda|graph|golden|cost)/*|memory/*device*)'
 layers: ; @sh tests/layers.sh
 format: ; clang-format -i $(ALL_C) $(ALL_H)
 format-check: | test-deps ; clang-format --dry-run -Werror $(ALL_C) $(ALL_H)

@@ -97,6 +97,8 @@ const mb_setting mb_setting_table[] = {
       "independent", false, "how the slices of one weight begin" },
     { "model", "recompute", MB_SET_ENUM, IN(model.recompute), NAMES("none", "layer"), "none", false,
       "layer: compute layers again in the backward instead of keeping their activations" },
+    { "model", "pad", MB_SET_INT, IN(model.pad), INT(1, 65536), "1", false,
+      "rows of each modality are padded to a multiple of it: fewer shapes, a little more work" },
     { "model", "qk_norm", MB_SET_BOOL, IN(model.qk_norm), NOTHING, "true", false,
       "norm of queries and keys" },
     { "model", "norm_eps", MB_SET_FLOAT, IN(model.norm_eps), NUM(1e-12, 1), "1e-05", false,
@@ -122,6 +124,12 @@ const mb_setting mb_setting_table[] = {
       "what turns router logits into scores" },
     { "arch", "group", MB_SET_ENUM, OF(group), NAMES("batch", "sequence"), "batch", false,
       "which tokens share an expert's capacity" },
+
+    { "gpu", "graph", MB_SET_BOOL, IN(model.graph), NOTHING, "false", false,
+      "launch a step of known shapes as one CUDA graph; others, call by call" },
+    { "gpu", "attention", MB_SET_ENUM, IN(model.attention),
+      NAMES("auto", "own", "cudnn", "fast"), "auto", false,
+      "auto: cuDNN where it takes the shape, else own; fast: cuDNN with bits that differ" },
 
     { "seeds", "list", MB_SET_LIST, IN(seeds), INT(0, ANY), "1", false,
       "seeds, one run of every architecture each" },
