@@ -25,6 +25,11 @@ typedef struct mb_pass {
     const uint8_t *norm_slice;                 /* modality, or NULL when norms have one slice */
     const mb_route *route[MB_BY_ROUTER];       /* MB_BY_NONE, MB_BY_MODALITY */
     mb_span span;
+    const mb_cache
+        *cache;        /* (N) what the layers keep of sequences that grow; NULL: there is a span */
+    mb_places places;  /* of the rows, with a cache */
+    const float *cut;  /* (N, E) of mb_router; NULL: none */
+    float *least;      /* (N, E) of mb_router; NULL: not wanted */
     mb_routed *routed; /* (N) what each layer's learned route did */
     float *loss;       /* (T), home order */
 } mb_pass;
@@ -45,12 +50,16 @@ struct mb_model {
        alike is contiguous; gradients and both moments in arrays of the same layout. */
     float *data, *grad, *moment[2]; /* one allocation, which starts at data */
     double *squares;                /* of the gradient; in the same allocation */
+    float *cut;                     /* (N, E) of mb_model_learn_cuts(); NULL: none */
     int64_t total, n_matrices, n_embeddings;
 };
 
 /* Starts a pass over BATCH: sorts rows by modality where the architecture wants that, makes the
    known routes. The arrays live until mb_ctx_reset(). */
 void mb_pass_begin(mb_pass *p, mb_model *m, const mb_batch *batch);
+
+/* ROW (T) in home order; NULL for NULL. */
+const int32_t *mb_pass_order(const mb_pass *p, const int32_t *row);
 
 /* Embedding, layers and final norm: the hidden state (T, D) that the head reads. */
 mb_tensor *mb_pass_forward(mb_pass *p, const mb_model *m);

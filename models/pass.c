@@ -28,7 +28,7 @@ static const int32_t *in_home_order(mb_ctx *c, const int32_t *x, const int32_t *
 {
     int32_t *y;
 
-    if (!at)
+    if (!at || !x)
         return x;
     y = mb_ctx_host(c, (size_t)t * sizeof *y);
     for (int64_t i = 0; i < t; i++)
@@ -40,7 +40,7 @@ static const uint8_t *bytes_in_home_order(mb_ctx *c, const uint8_t *x, const int
 {
     uint8_t *y;
 
-    if (!at)
+    if (!at || !x)
         return x;
     y = mb_ctx_host(c, (size_t)t);
     for (int64_t i = 0; i < t; i++)
@@ -74,7 +74,8 @@ void mb_pass_begin(mb_pass *p, mb_model *m, const mb_batch *batch)
                               .lo = batch->lo,
                               .hi = batch->hi },
                     .routed = mb_ctx_host(m->c, (size_t)m->config.layers * sizeof *p->routed),
-                    .loss = mb_ctx_host(m->c, (size_t)t * sizeof *p->loss) };
+                    .loss = mb_ctx_host(m->c, (size_t)t * sizeof *p->loss),
+                    .cut = m->cut };
     memset(p->routed, 0, (size_t)m->config.layers * sizeof *p->routed);
     memset(p->loss, 0, (size_t)t * sizeof *p->loss);
     if (m->arch->norms == MB_BY_MODALITY)
@@ -83,6 +84,11 @@ void mb_pass_begin(mb_pass *p, mb_model *m, const mb_batch *batch)
         p->span.pairs += (uint64_t)(batch->hi[i] - batch->lo[i] + 1);
     p->route[MB_BY_NONE] = mb_route_all(m->c, t);
     p->route[MB_BY_MODALITY] = at ? mb_route_sorted(m->c, m->config.modalities, count) : NULL;
+}
+
+const int32_t *mb_pass_order(const mb_pass *p, const int32_t *row)
+{
+    return in_home_order(p->c, row, p->span.at, p->rows);
 }
 
 typedef struct place { /* of a layer in a pass */
