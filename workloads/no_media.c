@@ -24,6 +24,11 @@ mb_err mb_picture_read(const char *path, int side, uint8_t *out)
     return mb_media_check();
 }
 
+mb_err mb_picture_write(const char *path, const uint8_t *pixel, int width, int height, int channels)
+{
+    return mb_media_check();
+}
+
 mb_err mb_voice_read(enum mb_voice voice, const char *text, mb_sound *sound, mb_timing *timing)
 {
     memset(sound, 0, sizeof *sound);
