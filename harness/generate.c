@@ -15,24 +15,39 @@ const mb_direction mb_directions[MB_DIRECTIONS] = {
 
 /* ---- prompts -------------------------------------------------------------------------------- */
 
-mb_err mb_generate_prompts(const mb_data *d, enum mb_split split, mb_direction direction,
-                           int64_t most, int64_t **document, int64_t *n)
+static bool is_in_sections(const mb_data *d, const mb_generate_plan *plan, int64_t document)
 {
-    int64_t all = mb_data_documents(d, split);
-    uint64_t key = mb_key(0, "prompts", (uint64_t)split, 0);
+    for (int s = 0; s < MB_SECTIONS; s++) {
+        int64_t start = mb_data_section_start(d, plan->split, s);
+
+        if ((plan->sections >> s & 1) && document >= start &&
+            document < start + mb_data_section(d, plan->split, s))
+            return true;
+    }
+    return plan->sections == 0;
+}
+
+mb_err mb_generate_prompts(const mb_data *d, const mb_generate_plan *plan, int64_t **document,
+                           int64_t *n)
+{
+    int64_t all = mb_data_documents(d, plan->split);
+    uint64_t key = mb_key(0, "prompts", (uint64_t)plan->split, 0);
 
     *n = 0;
-    *document = mb_alloc((size_t)(most + 1) * sizeof **document);
-    for (int64_t i = 0; i < all && *n < most; i++) {
+    *document = mb_alloc((size_t)(plan->n + 1) * sizeof **document);
+    for (int64_t i = 0; i < all && *n < plan->n; i++) {
         int64_t at = (int64_t)mb_permute(key, (uint64_t)all, (uint64_t)i);
         mb_parts p;
-        mb_err err = mb_data_parts(d, split, at, &p);
+        mb_err err;
 
+        if (!is_in_sections(d, plan, at))
+            continue;
+        err = mb_data_parts(d, plan->split, at, &p);
         if (err) {
             free(*document);
             return err;
         }
-        if (!p.mixed && p.part[direction.prompt].n && p.part[direction.answer].n)
+        if (!p.mixed && p.part[plan->direction.prompt].n && p.part[plan->direction.answer].n)
             (*document)[(*n)++] = at;
         mb_parts_free(&p);
     }
@@ -197,7 +212,7 @@ mb_err mb_generate(const mb_loaded *l, const mb_generate_plan *plan, mb_generate
     mb_err err;
 
     *out = (mb_generated){ 0 };
-    MB_TRY(mb_generate_prompts(l->data, plan->split, plan->direction, plan->n, &document, &out->n));
+    MB_TRY(mb_generate_prompts(l->data, plan, &document, &out->n));
     out->sample = mb_zalloc((size_t)out->n + 1, sizeof *out->sample);
     for (int64_t i = 0; i < out->n; i++)
         out->sample[i].document = document[i];

@@ -16,6 +16,7 @@ enum { MB_DIRECTIONS = 4 };
 typedef struct mb_generate_plan {
     mb_direction direction;
     enum mb_split split; /* that prompts come from */
+    unsigned sections;   /* a set of 1 << mb_section; 0: all */
     int64_t n;           /* how many; fewer when the split has fewer */
     int64_t at_once;     /* sequences side by side: no number but the speed depends on it */
     uint64_t seed;
@@ -37,10 +38,10 @@ typedef struct mb_generated {
     int64_t held_bytes;  /* the most that the ctx held, with weights and cache */
 } mb_generated;
 
-/* Documents of a split that have both parts of DIRECTION, in the keyed order in which they serve as
-   prompts; at most MOST. Caller frees *document. */
-mb_err mb_generate_prompts(const mb_data *d, enum mb_split split, mb_direction direction,
-                           int64_t most, int64_t **document, int64_t *n);
+/* The documents that a plan takes its prompts from, those with both parts of its direction, in the
+   keyed order in which they serve. Caller frees *document. */
+mb_err mb_generate_prompts(const mb_data *d, const mb_generate_plan *plan, int64_t **document,
+                           int64_t *n);
 
 /* A prompt is "BOS part", in the order of documents that begin with it, and what begins the answer.
    Images have exactly the set's number of ids, texts and speech end by themselves. What is drawn

@@ -128,6 +128,9 @@ mb_err mb_model_step(mb_model *m, const mb_batch *batches, int n, const mb_optim
 /* Losses of one batch, without gradients, adding to *out. */
 mb_err mb_model_evaluate(mb_model *m, const mb_batch *batch, mb_losses *out);
 
+/* The loss of every position of one batch, (B, L) in nats; 0 without a target. */
+mb_err mb_model_losses(mb_model *m, const mb_batch *batch, float *loss);
+
 /* Experts that choose look at all rows of a batch, later ones too, which is no way to generate.
    From BATCH on, in evaluations, logits and decoding, each expert takes the rows that score at
    least what the weakest row scored that it took in BATCH, however many these are. Nothing happens

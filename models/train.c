@@ -190,6 +190,23 @@ mb_err mb_model_evaluate(mb_model *m, const mb_batch *batch, mb_losses *out)
     return err;
 }
 
+mb_err mb_model_losses(mb_model *m, const mb_batch *batch, float *loss)
+{
+    mb_pass p;
+    mb_err err;
+
+    MB_TRY(check_batch(m, batch));
+    mb_ctx_count(m->c, false);
+    mb_pass_begin(&p, m, batch);
+    run(&p, m, 0.0f);
+    err = mb_ctx_sync(m->c);
+    for (int64_t i = 0; i < p.rows; i++)
+        loss[i] = p.loss[p.span.at ? p.span.at[i] : i];
+    mb_ctx_reset(m->c);
+    mb_ctx_count(m->c, true);
+    return err;
+}
+
 mb_err mb_model_learn_cuts(mb_model *m, const mb_batch *batch)
 {
     size_t n = (size_t)m->config.layers * (size_t)m->config.experts;
