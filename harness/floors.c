@@ -6,6 +6,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+enum { DOCUMENTS = 1 << 18 /* counted of a split, at most about */ };
+
 typedef struct counts {
     const mb_data *d;
     uint8_t *modality; /* (V) of every id */
@@ -20,7 +22,9 @@ typedef void each_token(counts *c, int32_t id, int place, mb_floors *out);
 /* PLACE is that within an image, or -1. */
 static mb_err walk(counts *c, enum mb_split split, each_token *each, mb_floors *out)
 {
-    for (int64_t i = 0; i < mb_data_documents(c->d, split); i++) {
+    int64_t n = mb_data_documents(c->d, split), step = n / DOCUMENTS + 1;
+
+    for (int64_t i = 0; i < n; i += step) {
         mb_parts p;
         int place = 0;
 
@@ -88,4 +92,24 @@ mb_err mb_floors_measure(const mb_data *d, int boundary, mb_floors *out)
     free(c.token);
     free(c.place);
     return err;
+}
+
+mb_err mb_floors_store(mb_store *s, int64_t run, const mb_data *d, int boundary)
+{
+    mb_quality_row rows[2 * MB_MODALITIES];
+    size_t n = 0;
+    mb_floors f;
+
+    MB_TRY(mb_floors_measure(d, boundary, &f));
+    for (int m = 0; m < MB_MODALITIES; m++) {
+        const char *name = mb_modality_name[m], *val = mb_split_name[MB_VAL];
+
+        if (!isnan(f.unigram[m]))
+            rows[n++] =
+                (mb_quality_row){ "unigram loss", name, val, f.unigram[m], f.n[m], 0, NULL };
+        if (!isnan(f.position[m]))
+            rows[n++] =
+                (mb_quality_row){ "position loss", name, val, f.position[m], f.n[m], 0, NULL };
+    }
+    return mb_store_quality(s, run, "counts of the train split", rows, n);
 }

@@ -2,6 +2,7 @@
 #ifndef MB_HARNESS_FLOORS_H
 #define MB_HARNESS_FLOORS_H
 
+#include "results/store.h"
 #include "workloads/data.h"
 
 typedef struct mb_floors {          /* nats a token on the val split; NaN where there is nothing */
@@ -10,8 +11,11 @@ typedef struct mb_floors {          /* nats a token on the val split; NaN where 
     int64_t n[MB_MODALITIES];       /* tokens of the val split behind it */
 } mb_floors;
 
-/* Counts on the train split, with 1 added to each that may come. All tokens but the first of a
-   document are predicted; BOUNDARY as in mb_data_modality(). */
+/* Counts on the train split (evenly taken documents of a large one), with 1 added to each that may
+   come. All tokens but the first of a document are predicted; BOUNDARY as in mb_data_modality(). */
 mb_err mb_floors_measure(const mb_data *d, int boundary, mb_floors *out);
+
+/* Measures and stores them as quality of RUN: "unigram loss", "position loss". */
+mb_err mb_floors_store(mb_store *s, int64_t run, const mb_data *d, int boundary);
 
 #endif

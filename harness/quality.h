@@ -26,5 +26,8 @@ enum { MB_GIVEN_NOTHING = -1 };
 
 /* By scoring documents: conditional losses, caption gain, bits, retrieval (quality_loss.c). */
 mb_err mb_quality_of_losses(const mb_loaded *l, const mb_quality_plan *plan, mb_quality *q);
+/* By looking at samples: distance, consistency, captions (quality_sample.c). Nothing where the data
+   have no images with captions that a judge could learn from. */
+mb_err mb_quality_of_samples(const mb_loaded *l, const mb_quality_plan *plan, mb_quality *q);
 
 #endif

@@ -3,6 +3,7 @@
 #include "harness/floors.h"
 #include "harness/quality.h"
 #include "harness/scored.h"
+#include "workloads/slots.h"
 
 #include "base/file.h"
 
@@ -31,6 +32,7 @@ typedef struct measuring {
     const mb_quality_plan *plan;
     mb_quality *q;
     mb_floors floors;
+    double said_bits;  /* the entropy of what captions say; NaN: not known */
     double seen_voice; /* loss of speech, nats a token; NaN: not measured */
     const group *group;
     mb_direction way;
@@ -74,32 +76,37 @@ static void make(const measuring *m, int64_t prompt, int64_t answer, mb_scored *
 /* ---- losses and gains ----------------------------------------------------------------------- */
 
 typedef struct sums {
-    double own, other; /* nats given the own prompt, and another document's */
-    int64_t n, tokens; /* documents where both fit, and tokens of their answers */
+    double own, other, alone; /* nats given the own prompt, another document's, none */
+    int64_t n, tokens;        /* documents where all fit, and tokens of their answers */
 } sums;
 
-static mb_err score_pairs(const measuring *m, sums *out)
+enum { OWN, OTHER, ALONE, WAYS };
+
+static mb_err score_ways(const measuring *m, sums *out)
 {
-    mb_scored *list = mb_zalloc((size_t)(2 * m->n), sizeof *list);
+    mb_scored *list = mb_zalloc((size_t)(WAYS * m->n), sizeof *list);
     mb_err err;
 
     for (int64_t i = 0; i < m->n; i++) {
-        make(m, i, i, &list[2 * i]);
-        make(m, (i + 1) % m->n, i, &list[2 * i + 1]);
+        make(m, i, i, &list[WAYS * i + OWN]);
+        make(m, (i + 1) % m->n, i, &list[WAYS * i + OTHER]);
+        mb_scored_make(m->l, m->way.prompt, NULL, m->way.answer,
+                       &m->document[i].part[m->way.answer], &list[WAYS * i + ALONE]);
     }
-    err = mb_scored_all(m->l, list, 2 * m->n);
+    err = mb_scored_all(m->l, list, WAYS * m->n);
     *out = (sums){ 0 };
     for (int64_t i = 0; !err && i < m->n; i++) {
-        const mb_scored *own = &list[2 * i], *other = own + 1;
+        const mb_scored *s = &list[WAYS * i];
 
-        if (own->n == 0 || other->n == 0)
+        if (s[OWN].n == 0 || s[OTHER].n == 0)
             continue;
-        out->own += own->nats;
-        out->other += other->nats;
-        out->tokens += own->n - own->from;
+        out->own += s[OWN].nats;
+        out->other += s[OTHER].nats;
+        out->alone += s[ALONE].nats;
+        out->tokens += s[OWN].n - s[OWN].from;
         out->n++;
     }
-    mb_scored_free(list, 2 * m->n);
+    mb_scored_free(list, WAYS * m->n);
     return err;
 }
 
@@ -146,17 +153,30 @@ static void add_bits(measuring *m, const sums *s)
     }
 }
 
+/* What an answer is likelier by for its prompt: than with none, where what captions say is the most
+   that they can tell of an image or an image of them; than with another document's, which misleads
+   and so may cost more than that. */
+static void add_gains(measuring *m, const sums *s)
+{
+    bool pairs = m->group->section == MB_PAIRS && !isnan(m->said_bits);
+    double n = (double)s->n * log(2);
+
+    mb_quality_add(m->q, "gain in bits", m->way.prompt, m->way.answer, m->group->name,
+                   (s->alone - s->own) / n, s->n, m->said_bits, pairs ? "ceiling" : NULL);
+    mb_quality_add(m->q, "gain over another in bits", m->way.prompt, m->way.answer, m->group->name,
+                   (s->other - s->own) / n, s->n, 0, "baseline");
+}
+
 static mb_err measure_losses(measuring *m)
 {
     sums s;
 
-    MB_TRY(score_pairs(m, &s));
+    MB_TRY(score_ways(m, &s));
     if (s.n == 0)
         return MB_OK;
     add_loss(m, &s);
     add_bits(m, &s);
-    mb_quality_add(m->q, "gain in bits", m->way.prompt, m->way.answer, m->group->name,
-                   (s.other - s.own) / log(2) / (double)s.n, s.n, 0, "baseline");
+    add_gains(m, &s);
     return MB_OK;
 }
 
@@ -238,10 +258,36 @@ static mb_err measure(measuring *m)
     return err;
 }
 
+/* The entropy of all slots together over captions of the train split. */
+static mb_err measure_captions(const mb_data *d, double *bits)
+{
+    mb_slots slots = mb_data_slots(d);
+    int64_t n = mb_data_section(d, MB_TRAIN, MB_PAIRS), *count, kinds = 1;
+    mb_render *r;
+    mb_err err;
+
+    *bits = NAN;
+    if (slots.n == 0 || n == 0)
+        return MB_OK;
+    MB_TRY(mb_render_open(d, &r));
+    for (int s = 0; s < slots.n; s++)
+        kinds *= slots.slot[s].values + 1;
+    count = mb_zalloc((size_t)kinds, sizeof *count);
+    err = mb_slots_count(d, r, MB_TRAIN, count);
+    mb_render_close(r);
+    *bits = 0;
+    for (int64_t k = 0; k < kinds; k++)
+        if (count[k] > 0)
+            *bits -= (double)count[k] / (double)n * log2((double)count[k] / (double)n);
+    free(count);
+    return err;
+}
+
 mb_err mb_quality_of_losses(const mb_loaded *l, const mb_quality_plan *plan, mb_quality *q)
 {
     measuring m = { .l = l, .plan = plan, .q = q, .seen_voice = NAN };
 
+    MB_TRY(measure_captions(l->data, &m.said_bits));
     MB_TRY(mb_floors_measure(l->data, l->described.settings->mixture.boundary, &m.floors));
     for (int i = 0; i < GROUPS * MB_DIRECTIONS; i++) {
         m.group = &groups[i / MB_DIRECTIONS];

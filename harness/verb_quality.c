@@ -96,6 +96,8 @@ static mb_err measure(const quality_options *o, mb_store *s, const mb_loaded *l,
     mb_quality q = { 0 };
     mb_err err = mb_quality_of_losses(l, &o->plan, &q);
 
+    if (!err)
+        err = mb_quality_of_samples(l, &o->plan, &q);
     if (!err && !mb_store_read_only(s)) {
         char *how = mb_format("%lld documents, %lld samples, seed %llu, %s, %d threads",
                               (long long)o->plan.documents, (long long)o->plan.samples,

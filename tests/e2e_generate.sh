@@ -39,7 +39,25 @@ holds "that is one text" [ "$(ls one/*.txt | wc -l)" = 1 ]
 holds "a run goes by its uuid, too" generate "$(ask 'SELECT substr(uuid, 1, 12) FROM v_run LIMIT 1')" \
     -n 1 --temperature 0 --format csv
 holds "measured again, the newest is shown" [ "$(ask \
-    "SELECT count(*) FROM v_quality WHERE run_id = 1")" = 8 ]
+    "SELECT count(*) FROM v_quality WHERE run_id = 1 AND how LIKE '%at once%'")" = 8 ]
+
+# ---- quality
+holds "quality is measured" "$m" quality 1 2 3 --db g.db --threads 1 --samples 40 --documents 40 --format csv \
+    >out 2>"$work/err"
+holds "of every architecture the same" [ "$(ask "SELECT count(DISTINCT n) FROM (SELECT count(*) AS n
+    FROM v_quality WHERE how LIKE '%documents%' GROUP BY run_id)")" = 1 ]
+holds "each value has a bound" [ "$(ask "SELECT count(*) FROM v_quality
+    WHERE how LIKE '%documents%' AND bound_is IS NULL AND run_id = 1")" = 0 ]
+holds "a model that has learned hardly anything is below what it could be" [ "$(ask "SELECT count(*)
+    FROM v_quality WHERE metric LIKE 'class%' AND value >= bound")" = 0 ]
+holds "the judge is kept with the data" [ -n "$(find "$MOTBENCH_DATA" -name 'judge-v1.npy')" ]
+holds "what counts predict is there of every run" [ "$(ask "SELECT count(*) FROM v_quality
+    WHERE metric IN ('unigram loss', 'position loss')")" = 9 ]
+holds "curves are drawn with it" "$m" plot curves --db g.db -o curves.svg >out 2>"$work/err"
+holds "it is in the figure" grep -q unigram curves.svg
+"$m" quality 3 --db g.db --threads 1 --samples 40 --documents 40 --format csv >again.csv 2>"$work/err"
+"$m" quality 3 --db g.db --threads 1 --samples 40 --documents 40 --format csv >out 2>"$work/err"
+holds "measured again it is the same" cmp out again.csv
 holds "the database is sound" sound g.db
 holds "nothing half-written is left" [ -z "$(find g.samples again other one -name '*.tmp')" ]
 
@@ -48,6 +66,9 @@ refuses 64 'expected a run' "$m" generate --db g.db
 refuses 64 'temperature -1: expected' "$m" generate 1 --db g.db --temperature -1
 refuses 64 'top-p 0: expected' "$m" generate 1 --db g.db --top-p 0
 refuses 64 'prompt smell: expected text, image or speech' "$m" generate 1 --db g.db --prompt smell
+refuses 64 'expected runs' "$m" quality --db g.db
+refuses 64 'samples 0: expected' "$m" quality 1 --db g.db --samples 0
+refuses 1 "run '99': expected a run_id" "$m" quality 99 --db g.db
 refuses 1 "run '99': expected a run_id" "$m" generate 99 --db g.db
 refuses 1 'have no such prompts and answers' "$m" generate 1 --db g.db --prompt speech
 : >file
