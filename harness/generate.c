@@ -68,6 +68,7 @@ typedef struct generation {
     mb_segment_kind prompt, answer;
     mb_decoder *decoder;
     int64_t len;        /* most tokens of a sequence */
+    int64_t vocab;      /* of the model: there may be more than the data have */
     sequence *sequence; /* (at_once) */
     float *logits;      /* (at_once, V) */
     /* rows of the next call */
@@ -118,8 +119,8 @@ static void sample_one(generation *g, int64_t b)
     mb_sampled *to = s->to;
     mb_allowed allowed = { g->answer.first, g->answer.past,
                            g->answer.exactly || to->n == 0 ? -1 : g->answer.end };
-    int32_t id = mb_sample(g->logits + b * g->l->described.vocab, allowed, &g->plan->sampling,
-                           s->key, (uint64_t)to->n);
+    int32_t id =
+        mb_sample(g->logits + b * g->vocab, allowed, &g->plan->sampling, s->key, (uint64_t)to->n);
 
     s->done = id == g->answer.end;
     if (s->done)
@@ -182,8 +183,7 @@ static mb_err open_generation(generation *g)
     MB_TRY(mb_decoder_open(g->l->model, g->plan->at_once, g->len, &g->decoder));
     g->sequence = mb_zalloc((size_t)g->plan->at_once, sizeof *g->sequence);
     g->fed = mb_zalloc((size_t)g->plan->at_once, sizeof *g->fed);
-    g->logits =
-        mb_alloc((size_t)g->plan->at_once * (size_t)g->l->described.vocab * sizeof *g->logits);
+    g->logits = mb_alloc((size_t)g->plan->at_once * (size_t)g->vocab * sizeof *g->logits);
     g->token = mb_alloc(rows * sizeof *g->token);
     g->of = mb_alloc(rows * sizeof *g->of);
     g->modality = mb_alloc(rows);
@@ -207,7 +207,8 @@ mb_err mb_generate(const mb_loaded *l, const mb_generate_plan *plan, mb_generate
                      .plan = plan,
                      .prompt = mb_data_segment_kind(l->data, plan->direction.prompt),
                      .answer = mb_data_segment_kind(l->data, plan->direction.answer),
-                     .len = l->described.settings->len };
+                     .len = l->described.settings->len,
+                     .vocab = mb_model_settings(l->model)->vocab };
     int64_t *document;
     mb_err err;
 

@@ -21,7 +21,7 @@ static void open_model(mb_loaded *l, const char *arch)
         .pair_weight = -1, .text_weight = -1, .image_first = 0.5, .speech_share = 0.5
     };
 
-    config.vocab = l->described.vocab;
+    config.vocab = l->described.vocab + 3; /* a model may have more ids than the data */
     config.modalities = l->described.modalities;
     config.batch = 0;
     l->ctx = tiny_ctx("cpu");

@@ -74,7 +74,7 @@ static const struct {
     { "arch dance", "experts", "4", "arch 'dance' is not known, expected one of dense, " },
     { "arch", "experts", "4", "section [arch] is not known" },
     { "modle", "width", "4", "section [modle] is not known, expected workload, " },
-    { "model", "widht", "4", "key 'widht' is not known in [model], expected one of width, " },
+    { "model", "widht", "4", "key 'widht' is not known in [model], expected one of vocab, width, " },
     { "seeds", "list", "1,x", "found 'x'" },
     { "seeds", "list", "1,1", "every number once" },
     { "seeds", "list", "", "expected a whole number" },
