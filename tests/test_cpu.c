@@ -1,6 +1,7 @@
 /* The fast CPU backend, where it promises more than to agree with `ref` (tests/test_op.c does
    that): its exponential, the same bits every time, and rows that are not there. */
 #include "models/kernels/cpu/simd.h"
+#include "models/kernels/cpu/slots.h"
 
 #include "base/file.h"
 #include "tests/kernels_support.h"
@@ -57,6 +58,22 @@ Test(cpu, exp_has_exact_ends)
     cr_expect_eq(sigmoid_of(200), 1);
 }
 
+Test(cpu, log_is_within_two_ulps_or_1e_7)
+{
+    double worst = 0;
+
+    for (uint32_t bits = 0x00800000u; bits < 0x7f800000u; bits += 99991) {
+        float x = float_of(bits);
+        double off = fabs((double)log_of(x) - log(x)), unit = ldexp(1, ilogb(log(x)) - 23);
+
+        worst = fmax(worst, off / fmax(unit, 0.5e-7));
+    }
+    cr_expect(worst <= 2, "off by %g", worst);
+    cr_expect_eq(log_of(1), 0);
+    cr_expect_eq(log_of(INFINITY), INFINITY);
+    cr_expect(isnan(log_of(NAN)));
+}
+
 Test(cpu, largest_orders_all_floats)
 {
     float mixed[] = { -0.0f, -3, -1e30f, -2, -INFINITY }, with_nan[] = { 1, NAN, 5 };
@@ -80,6 +97,33 @@ Test(cpu, logits_of_any_size_give_a_finite_loss)
     for (int i = 0; i < 3; i++)
         cr_expect(isfinite(dw[i]));
     mb_ctx_close(c);
+}
+
+/* ---- slots of attention ---------------------------------------------------------------------- */
+
+/* Documents of 10, 2 and 9 positions: the second is too close to the first's end to begin a block.
+ */
+Test(cpu, documents_begin_blocks_unless_they_are_very_short)
+{
+    enum { LEN = 21, MOST = 256 };
+    int32_t lo[LEN], hi[LEN], space[MOST];
+    mb_span span = { .batch = 1, .len = LEN, .lo = lo, .hi = hi };
+    slots s;
+
+    for (int32_t p = 0; p < LEN; p++) {
+        lo[p] = p < 10 ? 0 : p < 12 ? 10 : 12;
+        hi[p] = p;
+    }
+    cr_assert(slots_size(LEN) <= MOST);
+    s = slots_in(space, LEN);
+    cr_expect_eq(slots_make(&s, &span, 0), 1 + 2 + 1 + 2);
+    cr_expect_eq(s.blocks, 4);
+    for (int p = 0; p < LEN; p++)
+        cr_expect_eq(s.slot[p], p < 12 ? p : p + 4);
+    for (int i = 12; i < 16; i++)
+        cr_expect_eq(s.row[i], -1);
+    cr_expect(!all_seen(&s, 1, 0)); /* of two documents */
+    cr_expect(all_seen(&s, 3, 2));
 }
 
 /* ---- the same bits -------------------------------------------------------------------------- */
