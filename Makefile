@@ -99,7 +99,7 @@ $(BENCH:%=$B/bench/%): %: %.o $(call obj,$(filter-out $(BENCH:%=bench/%.c),$(BEN
 # The peak is that of fused multiply-adds, which -std=c11 keeps the compiler from making.
 $B/bench/peak.o: OWN += -ffp-contract=fast
 # Speech units are to differ as little as can be between machines.
-$B/workloads/%.o: OWN += -ffp-contract=off
+$B/workloads/%.o $B/base/eigen.o: OWN += -ffp-contract=off
 # SQL and gnuplot scripts become C strings, so that the program needs no file beside it.
 $B/%.inc: %
 	@mkdir -p $(@D)

@@ -1,6 +1,7 @@
 /* The life of a run: begun or taken up again, trained, ended; and every way in which it can end. */
 #include "harness/run.h"
 
+#include "harness/floors.h"
 #include "harness/metadata.h"
 
 #include <stdlib.h>
@@ -199,6 +200,8 @@ static mb_err finish(mb_run *r)
     MB_TRY(mb_samples_flush(&r->samples, r->bench->store, r->id));
     MB_TRY(record_ops(r));
     MB_TRY(record_overheads(r));
+    MB_TRY(mb_floors_store(r->bench->store, r->id, r->job->work->data,
+                           r->job->work->settings->mixture.boundary));
     MB_TRY(mb_store_run_event(r->bench->store, r->id, "ok", NULL, r->saved.weights));
     r->out->status = MB_DONE;
     return mb_saved_remove_state(&r->saved);

@@ -27,6 +27,10 @@ typedef struct mb_pass {
     const uint8_t *norm_slice;                 /* modality, or NULL when norms have one slice */
     const mb_route *route[MB_BY_ROUTER];       /* MB_BY_NONE, MB_BY_MODALITY */
     mb_span span;
+    const mb_cache *cache; /* (N) what the layers keep of sequences that grow; NULL: a span */
+    mb_places places;  /* of the rows, with a cache */
+    const float *cut;  /* (N, E) of mb_router; NULL: none */
+    float *least;      /* (N, E) of mb_router; NULL: not wanted */
     mb_routed *routed; /* (N) what each layer's learned route did */
     float *loss;       /* (R), home order */
 } mb_pass;
@@ -50,6 +54,7 @@ struct mb_model {
        alike is contiguous; gradients and both moments in arrays of the same layout. */
     float *data, *grad, *moment[2]; /* one allocation, which starts at data */
     double *squares;                /* of the gradient; in the same allocation */
+    float *cut;                     /* (N, E) of mb_model_learn_cuts(); NULL: none */
     int64_t total, n_matrices, n_embeddings;
 };
 
@@ -65,6 +70,9 @@ void mb_pass_begin(mb_pass *p, mb_model *m, const mb_batch *batch);
    on batches that are alike in size, rows by modality and kind of spans. LAST: the optimiser's
    calls follow. */
 uint64_t mb_pass_key(const mb_pass *p, const mb_model *m, bool last);
+
+/* ROW (T) in home order; NULL for NULL. */
+const int32_t *mb_pass_order(const mb_pass *p, const int32_t *row);
 
 /* Embedding, layers and final norm: the hidden state (R, D) that the head reads. */
 mb_tensor *mb_pass_forward(mb_pass *p, const mb_model *m);

@@ -314,6 +314,7 @@ void mb_model_close(mb_model *m)
     free(m->params);
     free(m->layers);
     mb_ctx_free(m->c, m->data);
+    free(m->cut);
     free(m);
 }
 

@@ -131,11 +131,39 @@ mb_err mb_model_step(mb_model *m, const mb_batch *batches, int n, const mb_optim
 /* Losses of one batch, without gradients, adding to *out. */
 mb_err mb_model_evaluate(mb_model *m, const mb_batch *batch, mb_losses *out);
 
+/* The loss of every position of one batch, (B, L) in nats; 0 without a target. */
+mb_err mb_model_losses(mb_model *m, const mb_batch *batch, float *loss);
+
+/* Experts that choose look at all rows of a batch, later ones too, which is no way to generate.
+   From BATCH on, in evaluations, logits and decoding, each expert takes the rows that score at
+   least what the weakest row scored that it took in BATCH, however many these are. Nothing happens
+   to other architectures, and to training. */
+mb_err mb_model_learn_cuts(mb_model *m, const mb_batch *batch);
+
 /* Logits of one batch, (B, L, V) float32 in order of positions. */
 mb_err mb_model_logits(mb_model *m, const mb_batch *batch, float *logits);
 
 /* Gradients of the mean loss of one batch, left in the params' grad (cleared first): for tests. */
 mb_err mb_model_gradients(mb_model *m, const mb_batch *batch, int64_t step, mb_losses *out);
+
+/* ---- decoding (models/decode.c) -------------------------------------------------------------- */
+
+/* B sequences, one document each, that grow token by token: attention keeps what it needs of
+   earlier ones. Learned routes have no capacity here. Gives the logits of mb_model_logits() for the
+   same documents: the same bits on `ref`. */
+typedef struct mb_decoder mb_decoder;
+
+/* Sequences of at most LEN tokens. Borrows m. Refuses experts that choose without cuts. */
+mb_err mb_decoder_open(mb_model *m, int64_t batch, int64_t len, mb_decoder **out);
+void mb_decoder_close(mb_decoder *d);         /* accepts NULL */
+void mb_decoder_clear(mb_decoder *d);         /* all sequences begin anew */
+size_t mb_decoder_bytes(const mb_decoder *d); /* that attention keeps, when full */
+
+/* Appends N tokens with their MODALITY, each to its SEQUENCE (0 .. B-1), in order; any number to
+   any. Row b of LOGITS (B, V) becomes the prediction after sequence b's last token, if it got any.
+   Fails on ids out of range and full sequences. */
+mb_err mb_decoder_feed(mb_decoder *d, const int32_t *token, const uint8_t *modality,
+                       const int32_t *sequence, int64_t n, float *logits);
 
 /* ---- checkpoints (models/checkpoint.c) ------------------------------------------------------ */
 

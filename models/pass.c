@@ -31,7 +31,7 @@ static const int32_t *in_home_order(const mb_pass *p, const int32_t *x, const in
 {
     int32_t *y;
 
-    if (!at)
+    if (!at || !x)
         return x;
     y = mb_ctx_host(p->c, (size_t)p->rows * sizeof *y);
     for (int64_t i = 0; p->rows > p->tokens && i < p->rows; i++)
@@ -45,7 +45,7 @@ static const uint8_t *bytes_in_home_order(const mb_pass *p, const uint8_t *x, co
 {
     uint8_t *y;
 
-    if (!at)
+    if (!at || !x)
         return x;
     y = mb_ctx_host(p->c, (size_t)p->rows);
     if (p->rows > p->tokens)
@@ -87,7 +87,8 @@ void mb_pass_begin(mb_pass *p, mb_model *m, const mb_batch *batch)
                               .lo = batch->lo,
                               .hi = batch->hi },
                     .routed = mb_ctx_host(m->c, (size_t)m->config.layers * sizeof *p->routed),
-                    .loss = mb_ctx_host(m->c, (size_t)all * sizeof *p->loss) };
+                    .loss = mb_ctx_host(m->c, (size_t)all * sizeof *p->loss),
+                    .cut = m->cut };
     p->token = in_home_order(p, batch->token, at, 0);
     p->target = in_home_order(p, batch->target, at, -1);
     p->position = in_home_order(p, batch->position, at, 0);
@@ -125,6 +126,11 @@ uint64_t mb_pass_key(const mb_pass *p, const mb_model *m, bool last)
     for (size_t i = 0; i < sizeof shape / sizeof *shape; i++)
         key = mb_key(key, "pass", (uint64_t)shape[i], i);
     return key;
+}
+
+const int32_t *mb_pass_order(const mb_pass *p, const int32_t *row)
+{
+    return in_home_order(p, row, p->span.at, 0);
 }
 
 typedef struct place { /* of a layer in a pass */

@@ -1,9 +1,11 @@
 /* What a model does: optimiser steps, losses, logits. */
 #include "models/block.h"
 
+#include "base/file.h"
 #include "base/random.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Sums over rows in order of positions, so that the order of rows never shows in a loss. */
@@ -193,6 +195,45 @@ mb_err mb_model_evaluate(mb_model *m, const mb_batch *batch, mb_losses *out)
     run(&p, m, 0.0f);
     err = finish(&p, out);
     mb_ctx_count(m->c, true);
+    return err;
+}
+
+mb_err mb_model_losses(mb_model *m, const mb_batch *batch, float *loss)
+{
+    mb_pass p;
+    mb_err err;
+
+    MB_TRY(check_batch(m, batch));
+    mb_ctx_count(m->c, false);
+    mb_pass_begin(&p, m, batch);
+    run(&p, m, 0.0f);
+    err = mb_ctx_sync(m->c);
+    for (int64_t i = 0; i < p.rows; i++)
+        loss[i] = p.loss[p.span.at ? p.span.at[i] : i];
+    mb_ctx_reset(m->c);
+    mb_ctx_count(m->c, true);
+    return err;
+}
+
+mb_err mb_model_learn_cuts(mb_model *m, const mb_batch *batch)
+{
+    size_t n = (size_t)m->config.layers * (size_t)m->config.experts;
+    mb_pass p;
+    mb_err err;
+
+    if (m->arch->ffn != MB_BY_ROUTER || m->arch->choice != MB_EXPERT_CHOOSES)
+        return MB_OK;
+    MB_TRY(check_batch(m, batch));
+    free(m->cut);
+    m->cut = NULL;
+    mb_ctx_count(m->c, false);
+    mb_pass_begin(&p, m, batch);
+    p.least = mb_zalloc(n, sizeof *p.least);
+    mb_pass_forward(&p, m);
+    err = mb_ctx_sync(m->c);
+    mb_ctx_reset(m->c);
+    mb_ctx_count(m->c, true);
+    m->cut = p.least;
     return err;
 }
 

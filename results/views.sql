@@ -189,8 +189,15 @@ CREATE VIEW v_profile_op AS
          NULL, NULL, NULL, NULL, NULL
   FROM v_profile AS p;
 
+-- What was measured of a run's model beside its losses, each the newest time; workloads/README.md says
+-- what the metrics are. bound is what the value can be held against: a ceiling or floor that no model
+-- can pass but by luck, or a baseline that one should pass.
 CREATE VIEW v_quality AS
-  SELECT run AS run_id, metric, modality, split, value, n FROM quality;
+  SELECT run AS run_id, metric, modality, split, value, n, bound, bound_is, how
+  FROM quality AS q
+  WHERE measurement = (SELECT max(measurement) FROM quality
+                       WHERE run = q.run AND metric = q.metric AND modality = q.modality
+                         AND split = q.split);
 
 CREATE VIEW v_counter AS
   SELECT run AS run_id, source, event, status, value, unit FROM counter;

@@ -252,6 +252,28 @@ static void run_attend(side *s, const shape *a, int how)
                       a->heads, how & ADD);
 }
 
+/* n sequences of room t that hold up to t positions already; two new rows each. */
+static void run_attend_cached(side *s, const shape *a, int how)
+{
+    enum { NEW = 2 };
+    int64_t t = NEW * a->n;
+    mb_cache cache = { a->t + NEW, input(s, "cache", a->n * (a->t + NEW) * 2 * a->d) };
+    int32_t *sequence = mb_ctx_host(s->c, (size_t)(t + a->n * a->t) * sizeof *sequence);
+    int32_t *position = mb_ctx_host(s->c, (size_t)(t + a->n * a->t) * sizeof *position);
+    mb_places before = { sequence, position, position, 0 };
+    mb_places now = { sequence + a->n * a->t, position + a->n * a->t, position + a->n * a->t, 0 };
+
+    for (int64_t i = 0; i < t + a->n * a->t; i++) { /* the last ones of all sequences, in turns */
+        sequence[i] = (int32_t)(i % a->n);
+        position[i] = (int32_t)(i / a->n);
+    }
+    s->be->attend_cached(s->c, result(s, "y before", a->n * a->t * a->d),
+                         input(s, "x before", 3 * a->n * a->t * a->d), &cache, &before, a->n * a->t,
+                         a->d, a->heads);
+    s->be->attend_cached(s->c, result(s, "y", t * a->d), input(s, "x", 3 * t * a->d), &cache, &now,
+                         t, a->d, a->heads);
+}
+
 static void run_swiglu(side *s, const shape *a, int how)
 {
     float *x = input(s, "x", 2 * a->t * a->d), *dy = input(s, "dy", a->t * a->d);
@@ -366,6 +388,7 @@ static const kernel kernels[] = {
     { "norm", run_norm, ADD | SLICED, SHAPES(flat) },
     { "rope", run_rope, ADD | SLICED | NORMED, SHAPES(headed) },
     { "attend", run_attend, ADD | DOCUMENTS | IMAGES | PERMUTED, ROUNDED_SHAPES(headed) },
+    { "attend_cached", run_attend_cached, 0, ROUNDED_SHAPES(headed) },
     { "swiglu", run_swiglu, ADD, SHAPES(flat) },
     { "jitter", run_jitter, ADD, SHAPES(flat) },
     { "classify", run_classify, BACKWARD, ROUNDED_SHAPES(vocabularies) },
@@ -506,6 +529,11 @@ Test(op, rope_agrees_with_ref)
 Test(op, attend_agrees_with_ref)
 {
     agree_with_ref("attend");
+}
+
+Test(op, attend_cached_agrees_with_ref)
+{
+    agree_with_ref("attend_cached");
 }
 
 Test(op, swiglu_agrees_with_ref)

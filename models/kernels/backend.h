@@ -87,6 +87,9 @@ typedef struct mb_backend {
     void (*attend_bwd)(mb_ctx *, mb_real *dx, const mb_real *dy, const mb_real *y, const float *lse,
                        const mb_real *x, const mb_span *s, int64_t d, int heads, bool add);
 
+    void (*attend_cached)(mb_ctx *, mb_real *y, const mb_real *x, const mb_cache *cache,
+                          const mb_places *at, int64_t t, int64_t d, int heads);
+
     void (*swiglu)(mb_ctx *, mb_real *y, const mb_real *x, int64_t s, int64_t f);
     void (*swiglu_bwd)(mb_ctx *, mb_real *dx, const mb_real *dy, const mb_real *x, int64_t s,
                        int64_t f, bool add);

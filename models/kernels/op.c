@@ -172,6 +172,7 @@ const mb_route *mb_choose(mb_ctx *c, mb_tensor *logits, const mb_router *how, mb
 
     assert(how->choice == MB_EXPERT_CHOOSES ? how->capacity > 0
                                             : how->top_k >= 1 && how->top_k <= logits->cols);
+    assert(how->choice == MB_EXPERT_CHOOSES || (!how->cut && !how->least));
     assert(how->score == MB_SOFTMAX || (how->balance == 0 && how->z == 0));
     *kept = *how;
     r = c->be->choose(c, logits, kept, out);

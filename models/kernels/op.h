@@ -144,6 +144,9 @@ const mb_route *mb_route_sorted(mb_ctx *c, int groups, const int64_t *count);
    are there for the shape alone. */
 const mb_route *mb_route_padded(mb_ctx *c, int groups, const int64_t *count, const int64_t *rows);
 
+/* Rows ROW[0] .. ROW[N-1] of T, each once at most, in one group. */
+const mb_route *mb_route_rows(mb_ctx *c, int64_t t, const int32_t *row, int64_t n);
+
 enum mb_score { MB_SOFTMAX, MB_SIGMOID };
 enum mb_choice { MB_TOKEN_CHOOSES, MB_EXPERT_CHOOSES };
 
@@ -159,6 +162,10 @@ typedef struct mb_router {
     double balance;     /* weight of E * sum_e f_e P_e [Switch eq. 4]; 0: none */
     double z;           /* weight of mean(logsumexp^2) [ST-MoE eq. 5]; 0: none */
     uint64_t key;       /* of the random draws */
+    const float *cut;   /* (E) expert choice: each takes all rows whose score is at least this, so
+                           that a row's experts depend on nothing but itself; NULL: its best rows */
+    float *least; /* (E) expert choice: gets the score of the weakest row that each expert took,
+                     the mean over groups of rows; holds after mb_ctx_sync(). NULL: not wanted */
 } mb_router;
 
 typedef struct mb_routed { /* what a learned route did; holds after mb_ctx_sync() */
@@ -224,6 +231,25 @@ enum mb_spans mb_spans_kind(const int32_t *lo, const int32_t *hi, int64_t batch,
 /* Multi-head softmax attention over x = [q k v] (T, 3D), scores q.k / sqrt(e); returns (T, D), 0 in
    rows that are no position's. */
 mb_tensor *mb_attend(mb_ctx *c, mb_tensor *x, const mb_span *span, int heads);
+
+/* Keys and values of sequences that grow row by row: those of position p of sequence b lie at
+   data + (b * room + p) * 2D, in memory of the backend, stored like activations. */
+typedef struct mb_cache {
+    int64_t room; /* positions of a sequence */
+    mb_real *data;
+} mb_cache;
+
+/* Where rows belong: row t is position[t] of sequence[t], and sees positions 0 .. hi[t] of it. */
+typedef struct mb_places {
+    const int32_t *sequence, *position, *hi; /* (T) */
+    uint64_t pairs;                          /* sum of hi + 1 */
+} mb_places;
+
+/* Keeps the keys and values of x = [q k v] (T, 3D) in CACHE, then attends as mb_attend() does to
+   all that is kept of a row's sequence. All that a row sees must be kept by this or an earlier
+   call. Returns (T, D). Forward only. */
+mb_tensor *mb_attend_cached(mb_ctx *c, mb_tensor *x, const mb_cache *cache, const mb_places *at,
+                            int heads);
 
 /* y = silu(a) * b for x = [a b] (S, 2F); returns (S, F). */
 mb_tensor *mb_swiglu(mb_ctx *c, mb_tensor *x);

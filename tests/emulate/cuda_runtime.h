@@ -123,6 +123,14 @@ inline unsigned __float_as_uint(float x)
     __builtin_memcpy(&bits, &x, sizeof bits);
     return bits;
 }
+
+inline float __uint_as_float(unsigned bits)
+{
+    float x;
+
+    __builtin_memcpy(&x, &bits, sizeof x);
+    return x;
+}
 #endif
 
 #endif

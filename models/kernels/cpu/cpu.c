@@ -102,6 +102,7 @@ const mb_backend mb_cpu = {
     .rope_bwd = cpu_rope_bwd,
     .attend = cpu_attend,
     .attend_bwd = cpu_attend_bwd,
+    .attend_cached = cpu_attend_cached,
     .swiglu = cpu_swiglu,
     .swiglu_bwd = cpu_swiglu_bwd,
     .jitter = cpu_jitter,

@@ -131,6 +131,9 @@ void cpu_attend(mb_ctx *c, float *y, float *lse, const float *x, const mb_span *
                 int heads);
 void cpu_attend_bwd(mb_ctx *c, float *dx, const float *dy, const float *y, const float *lse,
                     const float *x, const mb_span *s, int64_t d, int heads, bool add);
+/* cached.c */
+void cpu_attend_cached(mb_ctx *c, float *y, const float *x, const mb_cache *cache,
+                       const mb_places *at, int64_t t, int64_t d, int heads);
 /* elementwise.c */
 void cpu_swiglu(mb_ctx *c, float *y, const float *x, int64_t s, int64_t f);
 void cpu_swiglu_bwd(mb_ctx *c, float *dx, const float *dy, const float *x, int64_t s, int64_t f,

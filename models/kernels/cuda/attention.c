@@ -231,3 +231,19 @@ void cuda_attend_bwd(mb_ctx *base, mb_real *dx, const mb_real *dy, const mb_real
     else
         attend_own_bwd(c, dx, dy, y, lse, x, s, d, heads, add);
 }
+
+void cuda_attend_cached(mb_ctx *base, mb_real *y, const mb_real *x, const mb_cache *cache,
+                        const mb_places *at, int64_t t, int64_t d, int heads)
+{
+    cuda_ctx *c = cuda_of(base);
+    size_t bytes = (size_t)t * sizeof *at->hi;
+    cu_cached a = { .cache = cache->data,
+                    .room = cache->room,
+                    .t = t,
+                    .sequence = cuda_indices(c, at->sequence, bytes),
+                    .position = cuda_indices(c, at->position, bytes),
+                    .hi = cuda_indices(c, at->hi, bytes) };
+
+    cu_attend_cached(&c->cu, y, x, &a, d, heads,
+                     cuda_space(c, (size_t)(t * heads * cache->room) * sizeof(float)));
+}

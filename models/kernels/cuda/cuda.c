@@ -404,6 +404,7 @@ const mb_backend mb_cuda = {
     .rope_bwd = cuda_rope_bwd,
     .attend = cuda_attend,
     .attend_bwd = cuda_attend_bwd,
+    .attend_cached = cuda_attend_cached,
     .swiglu = cuda_swiglu,
     .swiglu_bwd = cuda_swiglu_bwd,
     .jitter = cuda_jitter,

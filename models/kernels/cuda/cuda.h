@@ -170,6 +170,8 @@ void cuda_attend(mb_ctx *base, mb_real *y, float *lse, const mb_real *x, const m
 void cuda_attend_bwd(mb_ctx *base, mb_real *dx, const mb_real *dy, const mb_real *y,
                      const float *lse, const mb_real *x, const mb_span *s, int64_t d, int heads,
                      bool add);
+void cuda_attend_cached(mb_ctx *base, mb_real *y, const mb_real *x, const mb_cache *cache,
+                        const mb_places *at, int64_t t, int64_t d, int heads);
 
 /* Bytes of the workspace of attention, at most. */
 size_t cuda_attention_bytes(const cuda_ctx *c, const mb_sizes *of);

@@ -116,6 +116,17 @@ void cu_to_positions(cu *on, void *y, const void *x, const int32_t *at, int64_t 
 void cu_from_positions(cu *on, void *y, const void *x, const int32_t *at, int64_t t, int64_t cols,
                        bool add);
 
+/* ---- cached.cu ------------------------------------------------------------------------------ */
+
+typedef struct cu_cached { /* T rows that join sequences; keys and values of those in CACHE */
+    void *cache;           /* (sequences, room, 2D) */
+    int64_t room, t;
+    const int32_t *sequence, *position, *hi;
+} cu_cached;
+/* Keeps keys and values of x (T, 3D), then attends; score (T, heads, room) is scratch. */
+void cu_attend_cached(cu *on, void *y, const void *x, const cu_cached *a, int64_t d, int heads,
+                      float *score);
+
 /* ---- classify.cu ---------------------------------------------------------------------------- */
 
 /* Losses of rows of logits (T, V) fp32; dlogits (T, V) as activations, NULL: none. scale (1). */
@@ -161,7 +172,9 @@ typedef struct cu_choice { /* what a learned route is made of; see choose.c */
     struct cu_routed *routed;
     int32_t *token, *inverse; /* (S), (T k): the route's token and row */
     float *gate;              /* (S) */
-    const int64_t *offset;    /* (E + 1) where an expert's rows begin; NULL: e times its room */
+    const float *cut;      /* (E) expert choice: scores from which rows are taken; NULL: the best */
+    float *least;          /* (E) the same as it came out, mean over groups of rows */
+    const int64_t *offset; /* (E + 1) where an expert's rows begin; NULL: e times its room */
 } cu_choice;
 void cu_scores(cu *on, const cu_choice *c);
 /* Counts alone (asked, kept) when c->token is NULL. */

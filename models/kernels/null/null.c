@@ -125,6 +125,11 @@ static void attend_bwd(mb_ctx *c, float *dx, const float *dy, const float *y, co
 {
 }
 
+static void attend_cached(mb_ctx *c, float *y, const float *x, const mb_cache *cache,
+                          const mb_places *at, int64_t t, int64_t d, int heads)
+{
+}
+
 static void swiglu(mb_ctx *c, float *y, const float *x, int64_t s, int64_t f)
 {
 }
@@ -191,6 +196,7 @@ const mb_backend mb_null = {
     .rope_bwd = rope_bwd,
     .attend = attend,
     .attend_bwd = attend_bwd,
+    .attend_cached = attend_cached,
     .swiglu = swiglu,
     .swiglu_bwd = swiglu_bwd,
     .jitter = jitter,

@@ -44,6 +44,7 @@ const mb_backend mb_ref = {
     .rope_bwd = mb_ref_rope_bwd,
     .attend = mb_ref_attend,
     .attend_bwd = mb_ref_attend_bwd,
+    .attend_cached = mb_ref_attend_cached,
     .swiglu = mb_ref_swiglu,
     .swiglu_bwd = mb_ref_swiglu_bwd,
     .jitter = mb_ref_jitter,
