@@ -38,6 +38,8 @@ static mb_err check_ranges(const mb_arch *arch, const mb_model_config *m)
         { "norm_eps", m->norm_eps, 0, 1 },
         { "rope_base", m->rope_base, 1, 1e12 },
         { "z_loss", m->z_loss, 0, 1e6 },
+        { "patch", m->patch, 0, 1 << 16 },
+        { "patch_weight", m->patch_weight, m->patch > 0 ? 1e-6 : 0, 1e6 },
         { "experts", m->experts, routed * arch->top_k, 1 << 12 },
         { "capacity", m->capacity, routed * 1e-6, 1e6 },
         { "eval_capacity", m->eval_capacity, 0, 1e6 },
@@ -217,7 +219,7 @@ static void make_params(mb_model *m)
 {
     const mb_model_config *g = &m->config;
 
-    m->params = mb_zalloc((size_t)(3 + 9 * g->layers), sizeof *m->params);
+    m->params = mb_zalloc((size_t)(5 + 9 * g->layers), sizeof *m->params);
     m->layers = mb_zalloc((size_t)g->layers, sizeof *m->layers);
     m->embed = add(m, MB_EMBEDDING, MB_BY_NONE, g->vocab, g->width, mb_format("embed"));
     for (int i = 0; i < g->layers; i++)
@@ -225,28 +227,42 @@ static void make_params(mb_model *m)
     m->norm = add(m, MB_NORM_WEIGHT, MB_BY_NONE, 0, g->width, mb_format("norm"));
     m->head = add(m, MB_MATRIX, MB_BY_NONE, g->vocab, g->width, mb_format("head"));
     m->head->rank = 2;
+    if (g->patch > 0) {
+        m->patch_in = add(m, MB_MATRIX, MB_BY_NONE, g->width, g->patch + MB_TIME_FEATURES,
+                          mb_format("patch.in"));
+        m->patch_out = add(m, MB_MATRIX, MB_BY_NONE, g->patch, g->width, mb_format("patch.out"));
+        m->patch_in->rank = m->patch_out->rank = 2;
+    }
 }
 
-/* A batch of the largest size whose rows are spread over the modalities: for sizing. */
+/* A batch of the largest size: of ids, or of patches alone, which take most. */
 static mb_err size_scratch(mb_model *m)
 {
-    size_t t = (size_t)(m->config.batch * m->config.len);
-    int32_t *zeros = mb_zalloc(t, sizeof *zeros);
-    uint8_t *text = mb_zalloc(t, 1);
+    size_t t = (size_t)(m->config.batch * m->config.len), s = (size_t)m->config.patch;
+    int32_t *zeros = mb_zalloc(t, sizeof *zeros), *ones = mb_zalloc(t, sizeof *ones);
+    uint8_t *modality = mb_zalloc(t, 1);
+    float *numbers = mb_zalloc(t * s + 1, sizeof *numbers);
     mb_batch batch = { .batch = m->config.batch,
                        .len = m->config.len,
                        .token = zeros,
                        .target = zeros,
-                       .modality = text,
-                       .target_modality = text,
+                       .modality = modality,
+                       .target_modality = (uint8_t *)zeros, /* text */
                        .position = zeros,
                        .lo = zeros,
-                       .hi = zeros };
+                       .hi = zeros,
+                       .patch = m->config.patch,
+                       .noise = ones,
+                       .noisy = numbers,
+                       .wanted = numbers };
     mb_losses losses = { 0 };
     mb_ctx *real = m->c;
     size_t bytes = 0;
     mb_err err = mb_ctx_open_sizing(real, &m->c);
 
+    for (size_t i = 0; i < t; i++)
+        ones[i] = 1;
+    memset(modality, m->config.patch ? MB_IMAGE : MB_TEXT, t);
     if (!err) {
         err = mb_model_gradients(m, &batch, 0, &losses);
         bytes = mb_ctx_peak(m->c);
@@ -254,7 +270,9 @@ static mb_err size_scratch(mb_model *m)
     }
     m->c = real;
     free(zeros);
-    free(text);
+    free(ones);
+    free(modality);
+    free(numbers);
     return err ? err : mb_ctx_reserve(m->c, bytes);
 }
 
