@@ -32,7 +32,7 @@ typedef struct mb_batch {
     int patch;      /* S */
     int32_t *noise; /* step that the patch here is at, 1 .. MB_NOISE_STEPS; 0: a clean one, of which
                        nothing is predicted; -1: no patch here */
-    float *noisy;   /* (B, T, S): the patch behind its noise; 0 where there is none */
+    float *noisy;   /* (B, T, S): the patch behind its noise; nothing where there is none */
     float *wanted;  /* (B, T, S): the prediction that would be right, of patches with noise */
 } mb_batch;
 

@@ -150,7 +150,7 @@ mb_err mb_command_data(int argc, char **argv)
         parse,
         "list\nprepare SET\nverify SET",
         "Lists, prepares and verifies data sets."
-        "\vSET is fashion, spoken, procedural, procedural-speech, shards or a workload file.",
+        "\vSET is a name of `motbench list data`, shards or a workload file.",
         children,
         NULL,
         NULL,

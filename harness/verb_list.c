@@ -197,8 +197,7 @@ static mb_err count_parameters(const mb_settings *s, int64_t *most)
         return err == MB_EMISSING ? MB_OK : err;
     err = mb_ctx_open("null", MB_FP32, 1, &c);
     for (i = 0; !err && i < s->archs; i++) {
-        mb_model_config config =
-            mb_settings_model(s, &s->arch[i], mb_data_vocab(data), mb_data_modalities(data));
+        mb_model_config config = mb_settings_model(s, &s->arch[i], mb_settings_sizes(data));
         mb_model *model;
 
         config.batch = 0; /* nothing will be computed */

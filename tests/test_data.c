@@ -174,7 +174,7 @@ Test(data, a_changed_manifest_is_noticed)
 /* Ids and borders that the manifest does not vouch for never reach a model. */
 Test(data, damaged_tokens_do_not_leave_the_stream)
 {
-    static const mb_mixture m = { 1, 1, 0.5, MB_TEXT, 0, 0 };
+    static const mb_mixture m = { 1, 1, 0.5, MB_TEXT, 0, 0, 0, MB_EPSILON };
     mb_data *d = data_open_procedural();
     char *path = in_set("train.tokens.u16");
     struct stat st;

@@ -14,8 +14,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const mb_source *const sources[] = { &mb_fashion, &mb_spoken, &mb_procedural,
-                                            &mb_procedural_speech, &mb_shards };
+static const mb_source *const sources[] = {
+    &mb_fashion,           &mb_fashion_patches, &mb_spoken, &mb_procedural, &mb_procedural_patches,
+    &mb_procedural_speech, &mb_shards
+};
 enum { SOURCES = sizeof sources / sizeof *sources };
 
 enum { LARGEST_VOCAB = 32768 };
@@ -64,8 +66,8 @@ static mb_err find_source(const char *name, const mb_source **out)
         }
     }
     return mb_fail(MB_EINVAL,
-                   "data source \"%s\" is not known: fashion, spoken, procedural, "
-                   "procedural-speech or shards",
+                   "data source \"%s\" is not known: fashion, fashion-patches, spoken, procedural, "
+                   "procedural-patches, procedural-speech or shards",
                    name ? name : "");
 }
 
