@@ -36,4 +36,10 @@ typedef struct mb_batch {
     float *wanted;  /* (B, T, S): the prediction that would be right, of patches with noise */
 } mb_batch;
 
+/* Zeroed arrays of B x L positions, with patches of PATCH numbers unless that is 0; caller frees
+   with mb_batch_free(). */
+void mb_batch_make(int64_t batch, int64_t len, int patch, mb_batch *out);
+void mb_batch_copy(mb_batch *to, const mb_batch *from); /* of the same sizes */
+void mb_batch_free(mb_batch *b);
+
 #endif

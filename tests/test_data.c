@@ -254,15 +254,19 @@ Test(data, the_list_has_every_source_and_set)
     char all[1024] = "";
 
     cr_assert_eq(mb_data_list(note_listing, all), MB_OK);
-    cr_expect_str_eq(all, "fashion: not prepared; spoken: not prepared; procedural: not prepared; "
+    cr_expect_str_eq(all, "fashion: not prepared; fashion-patches: not prepared; spoken: not "
+                          "prepared; procedural: not prepared; procedural-patches: not prepared; "
                           "procedural-speech: not prepared; shards: not prepared; ");
     mb_data_close(data_open_procedural());
     cr_assert_eq(mkdir(data_path("fashion-v1-bpe2048.part"), 0777), 0);
     all[0] = '\0';
     cr_assert_eq(mb_data_list(note_listing, all), MB_OK);
-    cr_expect_str_eq(all, "fashion-v1-bpe2048.part: incomplete; spoken: not prepared; "
-                          "procedural-v1-bpe320: prepared; procedural-speech: not prepared; "
-                          "shards: not prepared; ");
+    cr_expect_str_eq(
+        all,
+        "fashion-v1-bpe2048.part: incomplete; fashion-patches: not prepared; spoken: not prepared; "
+        "procedural-v1-bpe320: prepared; procedural-patches: not prepared; procedural-speech: not "
+        "prepared; "
+        "shards: not prepared; ");
 }
 
 Test(data, a_home_that_cannot_be_written_is_an_error)

@@ -118,12 +118,6 @@ mb_err mb_stream_next(mb_stream *s, mb_batch *out);
 mb_err mb_stream_skip(mb_stream *s, int64_t n);
 double mb_stream_epochs(const mb_stream *s); /* passes over the largest section so far */
 
-/* Zeroed arrays of B x L positions, with patches of PATCH numbers unless that is 0; caller frees
-   with mb_batch_free(). */
-void mb_batch_make(int64_t batch, int64_t len, int patch, mb_batch *out);
-void mb_batch_copy(mb_batch *to, const mb_batch *from); /* of the same sizes */
-void mb_batch_free(mb_batch *b);
-
 /* One batch around the caller's own tokens (B, L): documents are found by BOS as in packed data;
    MODALITY (B, L), or NULL when all is text. Targets are the next tokens. Caller frees with
    mb_batch_free(). Ids out of range are refused. */
