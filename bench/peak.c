@@ -2,9 +2,8 @@
    allows; enough of them are under way at once to hide the latency of the units. */
 #include "bench/peak.h"
 
-#include "profiles/clock.h"
-
 #include <stdint.h>
+#include <time.h>
 
 #if defined __AVX512F__
 enum { LANES = 16, CHAINS = 24 }; /* 32 registers */
@@ -15,13 +14,13 @@ enum { LANES = 8, CHAINS = 12 }; /* 16 registers; 4 cycles of latency, 2 units: 
 typedef float lanes __attribute__((vector_size(LANES * sizeof(float))));
 
 /* Moves towards 1 from any start: neither overflow nor denormal numbers, however long it runs. */
-static float chains(int64_t times)
+static float chains(int64_t times, float start)
 {
     lanes x[CHAINS], a = (lanes){ 0 } + 0.999f, b = (lanes){ 0 } + 0.001f, sum = { 0 };
     float total = 0;
 
     for (int i = 0; i < CHAINS; i++)
-        x[i] = (lanes){ 0 } + (float)i;
+        x[i] = (lanes){ 0 } + start + (float)i;
     for (int64_t n = 0; n < times; n++)
         for (int i = 0; i < CHAINS; i++)
             x[i] = x[i] * a + b; /* fused: the Makefile asks for that in this file alone */
@@ -32,21 +31,28 @@ static float chains(int64_t times)
     return total;
 }
 
-double mb_peak(int threads)
+/* Multiply-adds per nanosecond of the processor time of the calling thread. */
+static double rate(void)
 {
     enum { TIMES = 1 << 17 }; /* 25 M multiply-adds of 8 lanes: 5 ms at 100 GFLOP/s */
-    mb_clock none = { .threads = 0 };
-    mb_instant begun = mb_clock_read(&none), ended;
-    volatile float sink = 0; /* the result is used: the loop stays */
-    int64_t ns;
+    volatile float point = 0; /* read and written between the clocks: so the loop stays there */
+    struct timespec begun, ended;
 
-#pragma omp parallel for num_threads(threads) schedule(static, 1)
-    for (int i = 0; i < threads; i++) {
-        float x = chains(TIMES);
-#pragma omp critical
-        sink = sink + x;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &begun);
+    point = chains(TIMES, point);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ended);
+    return (double)LANES * CHAINS * TIMES /
+           (double)((ended.tv_sec - begun.tv_sec) * 1000000000 + ended.tv_nsec - begun.tv_nsec);
+}
+
+double mb_peak(int threads)
+{
+    double sum = 0;
+
+#pragma omp parallel num_threads(threads) reduction(+ : sum)
+    {
+#pragma omp barrier /* all at once: cores may share units, and their clock falls with the load */
+        sum += rate();
     }
-    ended = mb_clock_read(&none);
-    ns = threads == 1 ? ended.cpu_ns - begun.cpu_ns : ended.wall_ns - begun.wall_ns;
-    return 2e9 * LANES * CHAINS * TIMES * threads / (double)ns;
+    return 2e9 * sum;
 }

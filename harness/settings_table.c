@@ -82,6 +82,8 @@ const mb_setting mb_setting_table[] = {
     { "optimizer", "decay_embeddings", MB_SET_BOOL, IN(optimizer.decay_embeddings), NOTHING,
       "false", false, "whether embeddings decay too" },
 
+    { "model", "vocab", MB_SET_INT, IN(model.vocab), INT(0, 1 << 24), "0", false,
+      "V: ids that the model knows, at least those of the data; 0: just those" },
     { "model", "width", MB_SET_INT, IN(model.width), INT(2, 65536), "64", false,
       "D: numbers that stand for a token between layers" },
     { "model", "layers", MB_SET_INT, IN(model.layers), INT(1, 1000), "4", false, "layers" },

@@ -173,6 +173,11 @@ mb_err mb_settings_fit(const mb_settings *s, const mb_data *d)
         return mb_fail(MB_EINVAL, "%s: key 'data': %s has %s, expected kind = %s",
                        mb_settings_place(s, NULL, "workload", "data"), mb_data_name(d), holds[fits],
                        mb_setting_find("workload", "kind")->names[fits]);
+    if (s->model.vocab > 0 && s->model.vocab < mb_data_vocab(d))
+        return mb_fail(MB_EINVAL,
+                       "%s: key 'vocab': found %d, expected 0 or at least the %d ids of %s",
+                       mb_settings_place(s, NULL, "model", "vocab"), s->model.vocab,
+                       mb_data_vocab(d), mb_data_name(d));
     return MB_OK;
 }
 
@@ -185,7 +190,8 @@ mb_model_config mb_settings_model(const mb_settings *s, const mb_arch_settings *
 {
     mb_model_config c = s->model;
 
-    c.vocab = sizes.vocab;
+    if (c.vocab < sizes.vocab) /* larger than need be: as if the data had more ids */
+        c.vocab = sizes.vocab;
     c.modalities = sizes.modalities;
     c.patch = sizes.patch;
     c.experts = a->experts;

@@ -146,8 +146,12 @@ void mb_show_seconds(double value, char out[MB_SHOWN])
         snprintf(out, MB_SHOWN, "%.*f s", value < 9.995 ? 2 : 1, value);
     else if (value < 100 * 60)
         snprintf(out, MB_SHOWN, "%.1f min", value / 60);
-    else
+    else if (value < 100 * 3600)
         snprintf(out, MB_SHOWN, "%.1f h", value / 3600);
+    else if (value < 1000 * 86400)
+        snprintf(out, MB_SHOWN, "%.1f days", value / 86400);
+    else
+        snprintf(out, MB_SHOWN, "%.1f years", value / (365.25 * 86400));
 }
 
 /* A copy that stays on its line. */

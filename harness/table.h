@@ -19,7 +19,7 @@ enum mb_table_show {
     MB_SHOW_PLAIN,   /* to the right, as it is */
     MB_SHOW_FIXED,   /* three decimals */
     MB_SHOW_SI,      /* 12.3 M */
-    MB_SHOW_SECONDS, /* 83.1 s, 12.4 min, 3.2 h */
+    MB_SHOW_SECONDS, /* 83.1 s, 12.4 min, 3.2 h, 12.0 days, 24.4 years */
 };
 enum mb_table_for { MB_FOR_ALL, MB_FOR_PEOPLE, MB_FOR_PROGRAMS, MB_FOR_NOBODY };
 

@@ -1,17 +1,20 @@
 /* motbench list: what there is, by kind. */
 #include "base/file.h"
 #include "harness/command.h"
+#include "harness/estimate.h"
 #include "harness/event_set.h"
 #include "harness/ini.h"
 #include "harness/options.h"
 #include "harness/settings.h"
 #include "harness/verbs.h"
 #include "models/kernels/op.h"
+#include "profiles/ceilings.h"
 
 #include <errno.h>
 #include <glob.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 typedef struct list_options {
     mb_common common;
@@ -182,35 +185,6 @@ static mb_err list_data(const list_options *o, mb_table **out)
 
 /* ---- workloads ------------------------------------------------------------------------------- */
 
-/* Parameters of the largest architecture; 0 when the vocabulary is not known, since the data is not
-   prepared. */
-static mb_err count_parameters(const mb_settings *s, int64_t *most)
-{
-    mb_data_request request = mb_settings_data(s);
-    mb_data *data;
-    mb_ctx *c = NULL;
-    mb_err err = mb_data_open(&request, &data);
-    int i;
-
-    *most = 0;
-    if (err)
-        return err == MB_EMISSING ? MB_OK : err;
-    err = mb_ctx_open("null", MB_FP32, 1, &c);
-    for (i = 0; !err && i < s->archs; i++) {
-        mb_model_config config = mb_settings_model(s, &s->arch[i], mb_settings_sizes(data));
-        mb_model *model;
-
-        config.batch = 0; /* nothing will be computed */
-        err = mb_model_open(c, s->arch[i].arch, &config, 0, &model);
-        if (!err && (int64_t)mb_model_params_total(model) > *most)
-            *most = (int64_t)mb_model_params_total(model);
-        mb_model_close(model);
-    }
-    mb_ctx_close(c);
-    mb_data_close(data);
-    return err;
-}
-
 static void add_archs(mb_table *t, const mb_settings *s)
 {
     char text[256] = "";
@@ -222,11 +196,11 @@ static void add_archs(mb_table *t, const mb_settings *s)
     mb_table_text(t, text);
 }
 
-static mb_err add_workload(mb_table *t, const char *path)
+static mb_err add_workload(mb_table *t, const char *path, double peak)
 {
     mb_settings *s = mb_settings_new();
     char *question = NULL;
-    int64_t parameters;
+    mb_estimate e;
     mb_err err = mb_settings_load(s, path);
 
     if (!err)
@@ -234,17 +208,16 @@ static mb_err add_workload(mb_table *t, const char *path)
     if (!err)
         err = mb_ini_question(path, &question);
     if (!err)
-        err = count_parameters(s, &parameters);
+        err = mb_estimate_make(s, &e);
     if (!err) {
         mb_table_text(t, path);
         add_archs(t, s);
         mb_table_integer(t, s->seeds.n);
         mb_table_integer(t, s->steps);
         mb_table_integer(t, s->steps * mb_settings_tokens(s));
-        if (parameters)
-            mb_table_integer(t, parameters);
-        else
-            mb_table_text(t, NULL);
+        mb_table_real(t, e.parameters);
+        mb_table_real(t, e.flops);
+        mb_table_real(t, mb_estimate_seconds(s, &e, peak));
         mb_table_text(t, question);
     }
     free(question);
@@ -254,25 +227,35 @@ static mb_err add_workload(mb_table *t, const char *path)
 
 static mb_err list_workloads(const list_options *o, mb_table **out)
 {
-    static const mb_table_column columns[] = { { .name = "workload" },
-                                               { .name = "archs" },
-                                               { .name = "seeds", .show = MB_SHOW_PLAIN },
-                                               { .name = "steps", .show = MB_SHOW_PLAIN },
-                                               { .name = "tokens", .show = MB_SHOW_SI },
-                                               { .name = "parameters", .show = MB_SHOW_SI },
-                                               { .name = "question" } };
+    static const mb_table_column columns[] = {
+        { .name = "workload" },
+        { .name = "archs" },
+        { .name = "seeds", .show = MB_SHOW_PLAIN },
+        { .name = "steps", .show = MB_SHOW_PLAIN },
+        { .name = "tokens", .show = MB_SHOW_SI },
+        { .name = "parameters", .show = MB_SHOW_SI },
+        { .name = "flops", .show = MB_SHOW_SI },
+        { .name = "seconds", .title = "time", .show = MB_SHOW_SECONDS },
+        { .name = "question" }
+    };
     char *pattern = mb_format("%s/*.ini", o->folder);
     glob_t found = { 0 };
-    mb_err err = MB_OK;
+    int threads = (int)sysconf(_SC_NPROCESSORS_ONLN);
+    double peak;
+    mb_err err = mb_ceiling_fma(threads, &peak);
     size_t i;
 
     *out = mb_table_new(columns, COUNT(columns));
-    if (glob(pattern, 0, NULL, &found))
+    if (!err && glob(pattern, 0, NULL, &found))
         err = mb_fail(MB_EMISSING, "%s: no workload there", pattern);
     for (i = 0; !err && i < found.gl_pathc; i++)
-        err = add_workload(*out, found.gl_pathv[i]);
-    mb_table_note(*out, "Tokens of one run; parameters of the largest architecture, once the data "
-                        "is prepared.");
+        err = add_workload(*out, found.gl_pathv[i], peak);
+    mb_table_note(
+        *out,
+        "Tokens of one run; parameters of the largest architecture; FLOPs and time of all "
+        "runs, the time estimated for the cpu backend and %d threads, which reach %.0f "
+        "GFLOP/s in registers just now. \"-\": not known before the data is prepared.",
+        threads, peak * 1e-9);
     globfree(&found);
     free(pattern);
     return err;

@@ -157,7 +157,7 @@ static mb_err score(const score_options *o, scoring *s)
     MB_TRY(open_model(o, s));
     shape[0] = s->batch;
     shape[1] = s->len;
-    shape[2] = s->described.sizes.vocab;
+    shape[2] = mb_model_settings(s->model)->vocab;
     s->logits = malloc((size_t)(shape[0] * shape[1] * shape[2]) * sizeof *s->logits);
     if (!s->logits)
         return mb_fail(MB_ENOMEM, "no memory for logits of %lld x %lld tokens", (long long)s->batch,

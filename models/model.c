@@ -204,7 +204,7 @@ static void draw(const mb_model *m, const mb_param *p, float *x)
 
 static void draw_all(mb_model *m)
 {
-    for (size_t i = 0; i < m->n_params; i++) {
+    for (size_t i = 0; i < m->n_params && mb_ctx_computes(m->c); i++) {
         const mb_param *p = &m->params[i];
         float *x = mb_alloc(mb_bytes(&p->t));
 

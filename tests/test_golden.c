@@ -16,12 +16,12 @@
 /* Largest difference over largest value, of a tensor and of a loss. The generator keeps only cases
    in which PyTorch's own float32 differs from its float64 by less than 1.5e-6. In bf16 every
    operand of a product is off by up to 2^-9 of it, and the cases are so small that little averages
-   out: logits were off by 0.02, gradients by 0.05, losses by 0.002 at most. Ten steps at the rates
-   of these cases, and what a router chooses, take any such difference further: these are not
-   compared in bf16. */
+   out: logits were off by 0.02, gradients by 0.05, losses by 0.002 at most, squared errors of
+   patches by 0.0051. Ten steps at the rates of these cases, and what a router chooses, take any
+   such difference further: these are not compared in bf16. */
 static const struct allowed {
     double tensor, loss;
-} allowed[] = { [MB_FP32] = { 1e-5, 1e-5 }, [MB_BF16] = { 0.08, 0.005 } };
+} allowed[] = { [MB_FP32] = { 1e-5, 1e-5 }, [MB_BF16] = { 0.08, 0.01 } };
 
 static const char *const cases[] = {
     "dense-post",           "dense-pre",       "switch-post",     "switch-pre",

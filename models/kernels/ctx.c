@@ -89,6 +89,11 @@ int mb_ctx_threads(const mb_ctx *c)
     return c->threads;
 }
 
+bool mb_ctx_computes(const mb_ctx *c)
+{
+    return c->be->computes;
+}
+
 void mb_ctx_weights_changed(mb_ctx *c)
 {
     c->be->weights_changed(c);

@@ -54,10 +54,8 @@ mb_tensor *mb_input(mb_ctx *c, const char *name, int64_t rows, int64_t cols, con
 {
     mb_tensor *y = mb_tape_tensor(c, name, rows, cols, false);
 
-    if (c->be->computes)
-        c->be->write(c, y->data,
-                     y->dtype == MB_BF16 ? (const void *)narrowed(c, x, rows * cols) : x,
-                     mb_bytes(y));
+    c->be->write(c, y->data, y->dtype == MB_BF16 ? (const void *)narrowed(c, x, rows * cols) : x,
+                 mb_bytes(y));
     return y;
 }
 
