@@ -200,7 +200,7 @@ static mb_err add_workload(mb_table *t, const char *path, double peak)
 {
     mb_settings *s = mb_settings_new();
     char *question = NULL;
-    mb_estimate e;
+    mb_estimate e = { 0 };
     mb_err err = mb_settings_load(s, path);
 
     if (!err)

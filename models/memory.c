@@ -103,7 +103,7 @@ mb_memory mb_model_memory(const mb_model *m)
     mb_keeping keeping = mb_ctx_keeping(m->c);
     uint64_t weights = mb_model_params_total(m) * sizeof(float);
     int64_t threads = mb_ctx_threads(m->c), v = g->vocab, d = g->width;
-    int64_t head = threads * keeping.head_rows * (v + 3 * d) + (threads - 1) * v * d;
+    int64_t head = threads * keeping.head_rows * (v + 3 * d);
 
     return (mb_memory){
         .weights = weights,

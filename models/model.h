@@ -105,7 +105,7 @@ typedef struct mb_memory {
     uint64_t copies;      /* of matrices, as products want them */
     uint64_t activations; /* and their gradients */
     uint64_t routes;      /* indices and scores, patches before and after the model */
-    uint64_t head;        /* logits under way, and each further thread's gradient of the head */
+    uint64_t head;        /* logits under way */
 } mb_memory;
 
 mb_memory mb_model_memory(const mb_model *m);

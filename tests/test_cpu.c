@@ -1,6 +1,7 @@
 /* The fast CPU backend, where it promises more than to agree with `ref` (tests/test_op.c does
    that): its exponential, the same bits every time, and rows that are not there. */
 #include "models/kernels/cpu/simd.h"
+#include "models/kernels/cpu/slots.h"
 
 #include "base/file.h"
 #include "tests/kernels_support.h"
@@ -57,6 +58,22 @@ Test(cpu, exp_has_exact_ends)
     cr_expect_eq(sigmoid_of(200), 1);
 }
 
+Test(cpu, log_is_within_two_ulps_or_1e_7)
+{
+    double worst = 0;
+
+    for (uint32_t bits = 0x00800000u; bits < 0x7f800000u; bits += 99991) {
+        float x = float_of(bits);
+        double off = fabs((double)log_of(x) - log(x)), unit = ldexp(1, ilogb(log(x)) - 23);
+
+        worst = fmax(worst, off / fmax(unit, 0.5e-7));
+    }
+    cr_expect(worst <= 2, "off by %g", worst);
+    cr_expect_eq(log_of(1), 0);
+    cr_expect_eq(log_of(INFINITY), INFINITY);
+    cr_expect(isnan(log_of(NAN)));
+}
+
 Test(cpu, largest_orders_all_floats)
 {
     float mixed[] = { -0.0f, -3, -1e30f, -2, -INFINITY }, with_nan[] = { 1, NAN, 5 };
@@ -74,7 +91,7 @@ Test(cpu, logits_of_any_size_give_a_finite_loss)
     float x[] = { 1e4f, -1e4f }, w[] = { 3, -2, 1e3f }, loss[2], dx[2], dw[3] = { 0 };
     int32_t target[] = { 0, 0 };
 
-    c->be->classify(c, loss, dx, dw, x, w, target, 0.5f, 0, 2, 1, 3);
+    c->be->classify(c, loss, dx, dw, x, mb_wrap(c, "w", 3, 1, w), target, 0.5f, 0, 2);
     cr_expect_float_eq(loss[0], 9.97e6, 1); /* 3e4 against 1e7 */
     cr_expect_float_eq(loss[1], 5e4, 1);    /* -3e4 against 2e4 */
     for (int i = 0; i < 3; i++)
@@ -82,15 +99,42 @@ Test(cpu, logits_of_any_size_give_a_finite_loss)
     mb_ctx_close(c);
 }
 
+/* ---- slots of attention ---------------------------------------------------------------------- */
+
+/* Documents of 10, 2 and 9 positions: the second is too close to the first's end to begin a block.
+ */
+Test(cpu, documents_begin_blocks_unless_they_are_very_short)
+{
+    enum { LEN = 21, MOST = 256 };
+    int32_t lo[LEN], hi[LEN], space[MOST];
+    mb_span span = { .batch = 1, .len = LEN, .lo = lo, .hi = hi };
+    slots s;
+
+    for (int32_t p = 0; p < LEN; p++) {
+        lo[p] = p < 10 ? 0 : p < 12 ? 10 : 12;
+        hi[p] = p;
+    }
+    cr_assert(slots_size(LEN) <= MOST);
+    s = slots_in(space, LEN);
+    cr_expect_eq(slots_make(&s, &span, 0), 1 + 2 + 1 + 2);
+    cr_expect_eq(s.blocks, 4);
+    for (int p = 0; p < LEN; p++)
+        cr_expect_eq(s.slot[p], p < 12 ? p : p + 4);
+    for (int i = 12; i < 16; i++)
+        cr_expect_eq(s.row[i], -1);
+    cr_expect(!all_seen(&s, 1, 0)); /* of two documents */
+    cr_expect(all_seen(&s, 3, 2));
+}
+
 /* ---- the same bits -------------------------------------------------------------------------- */
 
 enum { B = 3, L = 100, T = B * L, D = 48, HEADS = 3, F = 80, V = 300, SLICES = 3, PARTS = 24 };
 
-/* Results of many kernels, the head last. */
+/* Results of many kernels. */
 typedef struct results {
     float *part[PARTS];
     int64_t size[PARTS];
-    int n, own; /* parts; of these the first `own` may not depend on the number of threads */
+    int n;
 } results;
 
 /* Memory for the next result; starts as zeros, as gradients of parameters do. */
@@ -162,7 +206,8 @@ static void head(mb_ctx *c, results *r)
     float *x = test_normal("x", T * D), *w = test_normal("head", V * D), *loss = next(r, T);
     int32_t *target = test_below(c, "target", T, V);
 
-    c->be->classify(c, loss, next(r, T * D), next(r, V * D), x, w, target, 0.1f, 1e-4f, T, D, V);
+    c->be->classify(c, loss, next(r, T * D), next(r, V * D), x, mb_wrap(c, "head", V, D, w), target,
+                    0.1f, 1e-4f, T);
     free(x);
     free(w);
 }
@@ -176,7 +221,6 @@ static results run_kernels(int threads)
     row_kernels(c, &r);
     attention(c, &r);
     products(c, &r);
-    r.own = r.n;
     head(c, &r);
     mb_ctx_close(c);
     return r;
@@ -188,9 +232,9 @@ static void free_results(results *r)
         free(r->part[i]);
 }
 
-static void expect_same_bits(const results *a, const results *b, int parts)
+static void expect_same_bits(const results *a, const results *b)
 {
-    for (int i = 0; i < parts; i++)
+    for (int i = 0; i < a->n; i++)
         cr_expect(!memcmp(a->part[i], b->part[i], (size_t)a->size[i] * sizeof(float)),
                   "result %d differs", i);
 }
@@ -203,21 +247,21 @@ Test(cpu, the_same_threads_give_the_same_bits)
         for (int i = 0; i < 5; i++) {
             results again = run_kernels(threads);
 
-            expect_same_bits(&once, &again, once.n);
+            expect_same_bits(&once, &again);
             free_results(&again);
         }
         free_results(&once);
     }
 }
 
-Test(cpu, all_but_the_head_does_not_depend_on_threads)
+Test(cpu, no_result_depends_on_threads)
 {
     results one = run_kernels(1);
 
     for (int threads = 2; threads <= 4; threads++) {
         results more = run_kernels(threads);
 
-        expect_same_bits(&one, &more, one.own);
+        expect_same_bits(&one, &more);
         free_results(&more);
     }
     free_results(&one);
@@ -235,7 +279,7 @@ Test(cpu, contexts_keep_their_own_number_of_threads)
     cr_assert_eq(mb_ctx_open("cpu", MB_FP32, 1, &b), MB_OK);
     head(b, &one);
     head(a, &again);
-    expect_same_bits(&two, &again, two.n);
+    expect_same_bits(&two, &again);
     cr_expect_eq(mb_ctx_threads(a), 2);
     mb_ctx_close(a);
     mb_ctx_close(b);
@@ -278,7 +322,7 @@ Test(cpu, no_rows_are_no_work)
     be->swiglu_bwd(c, none, none, none, 0, 4, false);
     be->jitter(c, none, none, 0.1f, 1, 0, 4);
     be->jitter_bwd(c, none, none, 0.1f, 1, 0, 4, false);
-    be->classify(c, none, none, grad, none, weight, NULL, 1, 0, 0, 4, 4);
+    be->classify(c, none, none, grad, none, mb_wrap(c, "w", 4, 4, weight), NULL, 1, 0, 0);
     be->adamw(c, none, none, none, none, 0, &how);
     be->sum_squares(c, &squares, none, 0);
     cr_expect_eq(squares, 0);

@@ -283,7 +283,8 @@ static void run_classify(side *s, const shape *a, int how)
     for (int64_t i = 0; i < a->t; i++)
         if (i % 3 == 2 || (i > 0 && i == a->t - 1))
             target[i] = -1;
-    s->be->classify(s->c, loss, dx, dw, x, w, target, 0.25f, 1e-2f, a->t, a->d, a->n);
+    s->be->classify(s->c, loss, dx, dw, x, mb_wrap(s->c, "w", a->n, a->d, w), target, 0.25f, 1e-2f,
+                    a->t);
 }
 
 static void run_regress(side *s, const shape *a, int how)

@@ -64,10 +64,11 @@ Test(ref, counts_the_head_for_rows_with_a_target_only)
     const int32_t target[T] = { 1, -1, 0, 10, -1, 3, 3, -1, 2, 9, 8, -1, -1 };
     float *x = test_normal("x", T * D), *dx = test_normal("dx", T * D), loss[T];
     float *w = test_normal("w", V * D), *dw = test_normal("dw", V * D);
+    const mb_tensor *head = mb_wrap(c, "w", V, D, w);
 
-    mb_ref.classify(c, loss, NULL, NULL, x, w, target, 1, 0, T, D, V);
+    mb_ref.classify(c, loss, NULL, NULL, x, head, target, 1, 0, T);
     cr_assert_eq(mb_ctx_counted(c), 8 * 2 * D * V);
-    mb_ref.classify(c, loss, dx, dw, x, w, target, 1, 0, T, D, V);
+    mb_ref.classify(c, loss, dx, dw, x, head, target, 1, 0, T);
     cr_assert_eq(mb_ctx_counted(c), 8 * 6 * D * V);
     free(x);
     free(dx);

@@ -93,10 +93,9 @@ typedef struct mb_backend {
     void (*jitter_bwd)(mb_ctx *, mb_real *dx, const mb_real *dy, float eps, uint64_t key, int64_t t,
                        int64_t d, bool add);
 
-    /* dx and dw NULL when not recording; dx is set, dw adds */
+    /* w (V, D); dx and dw NULL when not recording; dx is set, dw adds */
     void (*classify)(mb_ctx *, float *loss, mb_real *dx, float *dw, const mb_real *x,
-                     const float *w, const int32_t *target, float scale, float z, int64_t t,
-                     int64_t d, int64_t v);
+                     const mb_tensor *w, const int32_t *target, float scale, float z, int64_t t);
 
     /* y and dy (T, S) are fp32; dy NULL when not recording, else set; wanted (T, S) is host memory
      */

@@ -459,7 +459,7 @@ void mb_classify(mb_ctx *c, mb_tensor *x, mb_tensor *w, const int32_t *target, f
         dw = mb_tape_grad(c, w, &add);
     }
     c->executed = (uint64_t)(2 * d * v * with_target);
-    c->be->classify(c, loss, dx, dw, mb_f32(x), mb_f32(w), target, scale, z, t, d, v);
+    c->be->classify(c, loss, dx, dw, mb_f32(x), w, target, scale, z, t);
     wall_ns = mb_tape_clock(c) - since;
 
     cost.model = cost.useful = (uint64_t)(2 * d * v * with_target);

@@ -1,21 +1,26 @@
-/* Multi-head attention. One task per sequence and head: its q, k and v are packed for the products
-   of tile.h, then strips of queries meet the keys that any of their queries sees, and no others. A
-   row of scores (at most a sequence) is held whole, so there is no running softmax; the backward
-   makes the scores again from lse. */
+/* Multi-head attention. One task per sequence and head: its keys and values are copied into blocks
+   of slots (slots.h), then groups of blocks of queries meet the blocks of keys that one of their
+   queries sees, and no others, in squares of transposed scores: a vector holds eight queries and
+   one key, so that a softmax never sums within a vector.
+
+   Forward, the scores of a group (at most with a whole sequence) are held, so there is no running
+   softmax; the backward makes them again from lse, a piece at a time. */
 #include "models/kernels/cpu/cpu.h"
 
 #include "models/kernels/cpu/simd.h"
+#include "models/kernels/cpu/slots.h"
+#include "models/kernels/cpu/square.h"
 #include "models/kernels/cpu/tile.h"
 
-#include <assert.h>
 #include <math.h>
 #include <omp.h>
 #include <string.h>
 
-enum {
-    QUERIES = 8 * TILE_ROWS, /* of a block, whose scores stay in the second-level cache */
-    LANES = 16 /* softmax works on whole groups of keys: no remainder for scalar code */
-};
+/* Queries of a group, and keys whose values it sums at once: its scores with them, of both kinds in
+   the backward, and the keys of narrow heads then stay in the first-level cache. */
+enum { QUERIES = 32, KEYS = 32, PANEL = KEYS * SIDE };
+
+enum { AHEAD = 16 }; /* slots whose rows are asked for before they are copied */
 
 typedef struct attention { /* arguments of a call; dx, dy: backward only */
     const mb_ctx *ctx;
@@ -23,417 +28,433 @@ typedef struct attention { /* arguments of a call; dx, dy: backward only */
     const float *x, *dy;
     float *y, *lse, *dx; /* y and lse: results of the forward, borrowed by the backward */
     int64_t d, e, heads;
-    int64_t wide; /* e in whole panels */
+    int64_t wide; /* e in whole spans: between the rows of all copies */
     float scale;  /* of the scores: 1/sqrt(e) */
     bool add;
 } attention;
 
-typedef struct workspace { /* of a thread, for one sequence and head; len: L in whole groups and
-                              strips, so that tiles may reach beyond L */
-    float *q, *dy;         /* (len, e): rows */
-    float *k_across, *v_across; /* panels of TILE_COLS keys (e, TILE_COLS) */
-    float *k_down, *v_down;     /* panels of TILE_COLS columns (len, TILE_COLS) */
-    float *q_down, *dy_down;
-    float *dq, *dk, *dv, *out; /* (len, wide) */
-    float *dot;                /* (len): dy . y */
-    float *p, *dp;             /* (QUERIES, width): scores, then probabilities */
-    int64_t len, width;
-    const int32_t *at, *lo, *hi; /* of the sequence; at may be NULL: then */
-    int64_t row, head;           /* its position p is row `row` + p */
+typedef struct workspace {       /* of a thread, for one sequence and head */
+    float *k, *v, *dk, *dv;      /* (slots, wide) */
+    float *q, *dy, *out;         /* (QUERIES, wide); out: dq in the backward */
+    float *q_turned, *dy_turned; /* each two blocks (wide, SPAN) */
+    float *p, *dp;               /* squares of scores, then of probabilities; those of a block of
+                                    queries are one after another, a panel */
+    slots s;                     /* of the sequence */
+    int64_t head;
 } workspace;
 
-/* Queries begin .. begin+n-1, a block or a strip; all they see is keys low .. low+keys-1. */
-typedef struct block {
-    int64_t begin, n, low, keys;
-    int64_t origin; /* the key of column 0 of p: low, down to a whole panel */
-} block;
+typedef struct group { /* blocks of queries, and of keys that one of them sees */
+    range queries, keys;
+    float lse[QUERIES], dot[QUERIES]; /* for the backward; dot: dy . y */
+} group;
 
-typedef struct window { /* groups of columns of p: those around the keys of one query */
-    int64_t begin, end;
-} window;
+/* ---- memory --------------------------------------------------------------------------------- */
 
-static int64_t whole(int64_t n, int64_t unit)
+/* Between panels of the forward, which hold all keys. */
+static int64_t panel_of(int64_t len)
 {
-    return (n + unit - 1) / unit * unit;
+    return slots_most(len) * SIDE;
 }
 
-/* Columns of p: the keys, a strip beyond them, and an odd number of cache lines, since the products
-   of the backward walk down its columns. */
-static int64_t width_of(int64_t len)
+static int64_t scores_needed(int64_t len)
 {
-    return whole(len + TILE_COLS, 2 * LANES) + LANES;
-}
-
-static int64_t length_of(int64_t len)
-{
-    return whole(len, TILE_COLS) + LANES;
+    return QUERIES / SIDE * (panel_of(len) > PANEL ? panel_of(len) : PANEL);
 }
 
 static int64_t space_needed(int64_t len, int64_t wide)
 {
-    return 12 * length_of(len) * wide + length_of(len) + 2 * QUERIES * width_of(len);
+    return (4 * slots_most(len) + 5 * QUERIES) * wide + scores_needed(len) + QUERIES * KEYS;
 }
 
 static void divide(workspace *w, float *space, int64_t len, int64_t wide)
 {
-    float **rows[] = { &w->q,      &w->dy,      &w->k_across, &w->v_across, &w->k_down, &w->v_down,
-                       &w->q_down, &w->dy_down, &w->dq,       &w->dk,       &w->dv,     &w->out };
+    float **all[] = { &w->k, &w->v, &w->dk, &w->dv };
+    float **some[] = { &w->q, &w->dy, &w->out, &w->q_turned, &w->dy_turned };
 
-    w->len = length_of(len);
-    w->width = width_of(len);
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++, space += w->len * wide)
-        *rows[i] = space;
-    w->dot = space;
-    w->p = w->dot + w->len;
-    w->dp = w->p + QUERIES * w->width;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++, space += slots_most(len) * wide)
+        *all[i] = space;
+    for (size_t i = 0; i < sizeof some / sizeof *some; i++, space += QUERIES * wide)
+        *some[i] = space;
+    w->p = space;
+    w->dp = space + scores_needed(len);
 }
 
-static void enter(workspace *w, const attention *a, int64_t task)
+/* Asks for e columns of the row of a slot somewhat after I: rows lie so far apart that the machine
+   does not guess them. Always inlined, since gcc takes a function that only asks for one without an
+   effect, and drops its calls. */
+LANES_INLINE void ask_ahead(const float *from, int64_t width, int64_t column, int64_t i,
+                            const workspace *w, const attention *a)
 {
-    const mb_span *s = a->span;
-    int64_t b = task / a->heads;
+    const float *row;
 
-    w->head = task % a->heads;
-    w->row = b * s->len;
-    w->at = s->at ? s->at + w->row : NULL;
-    w->lo = s->lo + w->row;
-    w->hi = s->hi + w->row;
+    if (i + AHEAD >= w->s.blocks * SIDE || w->s.row[i + AHEAD] < 0)
+        return;
+    row = from + w->s.row[i + AHEAD] * width + column;
+    for (int64_t j = 0; j < a->e; j += LINE)
+        __builtin_prefetch(row + j);
 }
 
-static int64_t row_of(const workspace *w, int64_t p)
+/* to (end-begin, wide) = the slots' rows of FROM (T, WIDTH), e columns from COLUMN on; 0 elsewhere.
+ */
+static void copy_in(float *to, const float *from, int64_t width, int64_t column, int64_t begin,
+                    int64_t end, const workspace *w, const attention *a)
 {
-    return w->at ? w->at[p] : w->row + p;
-}
+    for (int64_t i = begin; i < end; i++, to += a->wide) {
+        const float *row = from + w->s.row[i] * width + column;
+        int64_t there = w->s.row[i] < 0 ? 0 : a->e, j = 0;
 
-/* ---- packing -------------------------------------------------------------------------------- */
-
-/* to (L, e) = the columns from COLUMN on of the sequence's rows of FROM (T, WIDTH). */
-static void pack_rows(float *to, const float *from, int64_t width, int64_t column,
-                      const workspace *w, const attention *a)
-{
-    int64_t e = a->e, len = a->span->len;
-
-    for (int64_t p = 0; p < len; p++) {
-        const float *row = from + row_of(w, p) * width + column;
-
-#pragma omp simd
-        for (int64_t j = 0; j < e; j++)
-            to[p * e + j] = row[j];
+        ask_ahead(from, width, column, i, w, a);
+        for (; j + SIDE <= there; j += SIDE)
+            put_lanes(to + j, lanes_at(row + j));
+        for (; j < there; j++)
+            to[j] = row[j];
+        for (; j < a->wide; j++)
+            to[j] = 0;
     }
-    as_operands(a->ctx, to, len * e);
+    as_operands(a->ctx, to - (end - begin) * a->wide, (end - begin) * a->wide);
 }
 
-/* The same as panels of columns, one after another; 0 beyond e. */
-static void pack_down(float *to, const float *from, int64_t width, int64_t column,
-                      const workspace *w, const attention *a)
+/* The reverse, into dx (T, 3D). */
+static void copy_out(const float *from, int64_t column, float scale, int64_t begin, int64_t end,
+                     const workspace *w, const attention *a)
 {
-    int64_t len = a->span->len;
-
-    for (int64_t p = 0; p < len; p++)
-        for (int64_t j = 0; j < a->wide; j += TILE_COLS)
-            pack_panel(to + j * w->len + p * TILE_COLS, from + row_of(w, p) * width + column + j, 1,
-                       width, a->e - j);
-    for (int64_t j = 0; j < a->wide; j += TILE_COLS)
-        as_operands(a->ctx, to + j * w->len, len * TILE_COLS);
-}
-
-/* The same, turned: panels of keys; 0 beyond L. */
-static void pack_across(float *to, const float *from, int64_t width, int64_t column,
-                        const workspace *w, const attention *a)
-{
-    int64_t len = a->span->len;
-
-    for (int64_t p = 0; p < len; p += TILE_COLS) {
-        const float *row[TILE_COLS];
-
-        for (int64_t i = 0; i < TILE_COLS; i++)
-            row[i] = p + i < len ? from + row_of(w, p + i) * width + column : NULL;
-        pack_turned(to + p * a->e, row, len - p, a->e);
-        as_operands(a->ctx, to + p * a->e, TILE_COLS * a->e);
-    }
-}
-
-/* The reverse of pack_rows, into dx (T, 3D). */
-static void unpack(const float *from, int64_t column, float scale, const workspace *w,
-                   const attention *a)
-{
-    int64_t e = a->e;
     bool add = a->add;
 
-    for (int64_t p = 0; p < a->span->len; p++) {
-        float *row = a->dx + row_of(w, p) * 3 * a->d + column;
+    for (int64_t i = begin; i < end; i++, from += a->wide) {
+        float *row = a->dx + w->s.row[i] * 3 * a->d + column;
+
+        ask_ahead(a->dx, 3 * a->d, column, i, w, a);
+        if (w->s.row[i] < 0)
+            continue;
+#pragma omp simd
+        for (int64_t j = 0; j < a->e; j++)
+            row[j] = (add ? row[j] : 0) + from[j] * scale;
+    }
+}
+
+/* ---- groups --------------------------------------------------------------------------------- */
+
+static group group_at(const slots *s, int64_t q)
+{
+    group g = { .queries = { q, smaller(q + QUERIES / SIDE, s->blocks) },
+                .keys = { s->first[q], s->end[q] } };
+
+    for (; q < g.queries.end; q++) {
+        g.keys.begin = smaller(g.keys.begin, s->first[q]);
+        g.keys.end = g.keys.end > s->end[q] ? g.keys.end : s->end[q];
+    }
+    return g;
+}
+
+/* The group's rows of FROM, and turned. */
+static void copy_group(float *to, float *turned, const float *from, int64_t width, int64_t column,
+                       const group *g, const workspace *w, const attention *a)
+{
+    int64_t begin = g->queries.begin * SIDE, end = g->queries.end * SIDE;
+
+    copy_in(to, from, width, column, begin, end, w, a);
+    for (int64_t i = 0; i < end - begin; i += SIDE)
+        square_turn(turned + i / SPAN * SPAN * a->wide + i % SPAN, to + i * a->wide, a->wide);
+}
+
+/* p = the squares of the group with the blocks of keys THESE, which are rows of ROWS; panels are
+   PANEL apart. */
+static void meet(float *p, int64_t panel, const float *rows, const float *turned, const group *g,
+                 range these, const workspace *w, const attention *a)
+{
+    for (int64_t k = these.begin; k < these.end; k++) {
+        const float *row = rows + k * SIDE * a->wide;
+
+        for (int64_t q = g->queries.begin; q < g->queries.end; q += 2) {
+            bool one = sees(&w->s, q, k), two = q + 1 < g->queries.end && sees(&w->s, q + 1, k);
+            int64_t i = q - g->queries.begin;
+            const float *t = turned + i * SIDE * a->wide;
+            float *s = p + i * panel + (k - these.begin) * SQUARE;
+
+            if (one && two)
+                square_meet_two(s, panel, row, a->wide, t);
+            else if (one)
+                square_meet(s, row, a->wide, t);
+            else if (two)
+                square_meet(s + panel, row, a->wide, t + SIDE);
+        }
+    }
+}
+
+/* Block q of queries does not see all of block k: what it does not see gets a score of -inf. */
+static void mask(float *p, const slots *s, int64_t q, int64_t k)
+{
+    const int32_t *lo = s->lo + q * SIDE, *hi = s->hi + q * SIDE;
+
+    for (int64_t r = 0; r < SIDE; r++, p += SIDE) {
+        int32_t key = s->position[k * SIDE + r];
 
 #pragma omp simd
-        for (int64_t j = 0; j < e; j++)
-            row[j] = (add ? row[j] : 0) + from[p * a->wide + j] * scale;
+        for (int64_t i = 0; i < SIDE; i++)
+            p[i] = lo[i] <= key && key <= hi[i] ? p[i] : -INFINITY;
     }
-}
-
-/* ---- blocks and strips ---------------------------------------------------------------------- */
-
-static block block_at(const workspace *w, int64_t begin, int64_t end)
-{
-    int64_t low = w->lo[begin], high = w->hi[begin];
-
-    for (int64_t i = begin; i < end; i++) {
-        low = w->lo[i] < low ? w->lo[i] : low;
-        high = w->hi[i] > high ? w->hi[i] : high;
-    }
-    assert(0 <= low && low <= high); /* every query sees a key */
-    return (block){ begin, end - begin, low, high - low + 1, low / TILE_COLS * TILE_COLS };
-}
-
-static block next_block(const workspace *w, int64_t begin, int64_t len)
-{
-    return block_at(w, begin, smaller(begin + QUERIES, len));
-}
-
-/* The strip of block b that begins I queries into it; its columns are the block's. */
-static block strip_of(const workspace *w, const block *b, int64_t i)
-{
-    block s = block_at(w, b->begin + i, b->begin + smaller(i + TILE_ROWS, b->n));
-
-    s.origin = b->origin;
-    return s;
-}
-
-/* The columns of p that tiles of this strip or block fill. */
-static window columns_of(const block *s)
-{
-    return (window){ s->low / TILE_COLS * TILE_COLS - s->origin,
-                     whole(s->low + s->keys, TILE_COLS) - s->origin };
-}
-
-/* p (strip, columns) = rows (strip, e) times panels of keys */
-static void meet(float *p, const float *rows, const float *across, const workspace *w,
-                 const attention *a, const block *s)
-{
-    window seen = columns_of(s);
-
-    for (int64_t j = seen.begin; j < seen.end; j += TILE_COLS)
-        tile_rows(p + j, w->width, rows + s->begin * a->e, a->e, across + (s->origin + j) * a->e,
-                  a->e, false);
-}
-
-/* to (strip, e) = p (strip, keys) times the keys' rows of panels of columns */
-static void gather_keys(float *to, const float *p, const float *down, const workspace *w,
-                        const attention *a, const block *s)
-{
-    for (int64_t j = 0; j < a->wide; j += TILE_COLS)
-        tile_rows(to + j, a->wide, p + s->low - s->origin, w->width,
-                  down + j * w->len + s->low * TILE_COLS, s->keys, false);
-}
-
-/* to (keys, e) += p^T times the block's rows of panels of columns; a strip of keys takes only the
-   queries from the first to the last that see one of them. */
-static void gather_queries(float *to, const float *p, const float *down, const workspace *w,
-                           const attention *a, const block *b)
-{
-    for (int64_t key = b->low; key < b->low + b->keys; key += TILE_ROWS) {
-        int64_t first = b->begin, last = b->begin + b->n - 1;
-
-        while (first <= last && (w->hi[first] < key || w->lo[first] >= key + TILE_ROWS))
-            first++;
-        while (first < last && (w->hi[last] < key || w->lo[last] >= key + TILE_ROWS))
-            last--;
-        for (int64_t j = 0; first <= last && j < a->wide; j += TILE_COLS)
-            tile_columns(to + key * a->wide + j, a->wide,
-                         p + (first - b->begin) * w->width + key - b->origin, w->width,
-                         down + j * w->len + first * TILE_COLS, last - first + 1, true);
-    }
-}
-
-/* Query I: of the groups that hold keys it sees, the others' scores become -inf; all groups outside
-   the window are left alone. */
-static window mask(float *p, const workspace *w, int64_t origin, int64_t i)
-{
-    int64_t first = w->lo[i] - origin, last = w->hi[i] - origin;
-    window seen = { first / LANES * LANES, (last + LANES) / LANES * LANES };
-
-    for (int64_t j = seen.begin; j < first; j++)
-        p[j] = -INFINITY;
-    for (int64_t j = last + 1; j < seen.end; j++)
-        p[j] = -INFINITY;
-    return seen;
-}
-
-/* Zeros in the columns outside the window that products read. */
-static void clear_outside(float *p, window seen, window all)
-{
-    if (all.begin < seen.begin)
-        memset(p + all.begin, 0, (size_t)(seen.begin - all.begin) * sizeof *p);
-    if (seen.end < all.end)
-        memset(p + seen.end, 0, (size_t)(all.end - seen.end) * sizeof *p);
 }
 
 /* ---- forward -------------------------------------------------------------------------------- */
 
-static void attend_strip(workspace *w, const attention *a, const block *s)
+/* Turns the scores of SIDE queries with N keys, times SCALE, into e^(score - largest). */
+static void softmax_block(float *restrict p, int64_t n, float scale, float *restrict total,
+                          float *restrict lse)
 {
-    int64_t e = a->e;
-    float total[TILE_ROWS];
+    float most[SIDE], sum[SIDE] = { 0 };
 
-    meet(w->p, w->q, w->k_across, w, a, s);
-    for (int64_t i = 0; i < s->n; i++) {
-        float *p = w->p + i * w->width;
-        window seen = mask(p, w, s->origin, s->begin + i);
-
-        total[i] = softmax_sum(p + seen.begin, seen.end - seen.begin, a->scale,
-                               a->lse + row_of(w, s->begin + i) * a->heads + w->head);
-        as_operands(a->ctx, p + seen.begin, seen.end - seen.begin);
-        clear_outside(p, seen, columns_of(s));
+    for (int64_t i = 0; i < SIDE; i++)
+        most[i] = p[i];
+    for (int64_t j = 1; j < n; j++) {
+#pragma omp simd
+        for (int64_t i = 0; i < SIDE; i++)
+            most[i] = p[j * SIDE + i] > most[i] ? p[j * SIDE + i] : most[i];
     }
-    gather_keys(w->out, w->p, w->v_down, w, a, s);
-    for (int64_t i = 0; i < s->n; i++) {
-        float *to = a->y + row_of(w, s->begin + i) * a->d + w->head * e, scale = 1 / total[i];
+    for (int64_t i = 0; i < SIDE; i++)
+        most[i] *= scale;
+    for (int64_t j = 0; j < n; j++) {
+#pragma omp simd
+        for (int64_t i = 0; i < SIDE; i++) {
+            float y = exp_of(fused(p[j * SIDE + i], scale, -most[i]));
+
+            p[j * SIDE + i] = y;
+            sum[i] += y;
+        }
+    }
+#pragma omp simd
+    for (int64_t i = 0; i < SIDE; i++) {
+        lse[i] = most[i] + log_of(sum[i]);
+        total[i] = sum[i];
+    }
+}
+
+/* The probabilities of block q of queries, not yet divided by their TOTAL; P: its square with the
+   first block of keys that it sees. */
+static void softmax_of(float *p, int64_t q, float *total, const workspace *w, const attention *a)
+{
+    const slots *s = &w->s;
+    int64_t first = s->first[q], n = s->end[q] - first;
+    float lse[SIDE];
+
+    for (int64_t i = 0; i < n; i++)
+        if (!all_seen(s, q, first + i))
+            mask(p + i * SQUARE, s, q, first + i);
+    softmax_block(p, n * SIDE, a->scale, total, lse);
+    as_operands(a->ctx, p, n * SQUARE);
+    for (int64_t i = 0; i < SIDE && s->row[q * SIDE + i] >= 0; i++)
+        a->lse[s->row[q * SIDE + i] * a->heads + w->head] = lse[i];
+}
+
+static void put_out(const float *out, const float *total, int64_t q, const workspace *w,
+                    const attention *a)
+{
+    for (int64_t i = 0; i < SIDE && w->s.row[q * SIDE + i] >= 0; i++, out += a->wide) {
+        float *to = a->y + w->s.row[q * SIDE + i] * a->d + w->head * a->e, scale = 1 / total[i];
 
 #pragma omp simd
-        for (int64_t j = 0; j < e; j++)
-            to[j] = w->out[i * a->wide + j] * scale;
+        for (int64_t j = 0; j < a->e; j++)
+            to[j] = out[j] * scale;
     }
+}
+
+/* out of block q, the sum over those keys of THESE that it sees; p: its panel, from THESE on. */
+static void sum_over(float *out, const float *p, const float *rows, int64_t q, range these,
+                     const workspace *w, const attention *a)
+{
+    range keys = seen(&w->s, q, these);
+
+    if (keys.begin < keys.end)
+        square_over_keys(out, p + (keys.begin - these.begin) * SQUARE,
+                         rows + keys.begin * SIDE * a->wide, a->wide, keys.end - keys.begin,
+                         keys.begin > w->s.first[q]);
+}
+
+static void attend_group(workspace *w, const attention *a, int64_t begin)
+{
+    group g = group_at(&w->s, begin);
+    int64_t panel = panel_of(a->span->len);
+    float total[QUERIES];
+
+    copy_group(w->q, w->q_turned, a->x, 3 * a->d, w->head * a->e, &g, w, a);
+    meet(w->p, panel, w->k, w->q_turned, &g, g.keys, w, a);
+    for (int64_t q = begin; q < g.queries.end; q++)
+        softmax_of(w->p + (q - begin) * panel + (w->s.first[q] - g.keys.begin) * SQUARE, q,
+                   total + (q - begin) * SIDE, w, a);
+    for (int64_t k = g.keys.begin; k < g.keys.end; k += KEYS / SIDE) {
+        range these = { k, smaller(k + KEYS / SIDE, g.keys.end) };
+
+        for (int64_t q = begin; q < g.queries.end; q++)
+            sum_over(w->out + (q - begin) * SIDE * a->wide,
+                     w->p + (q - begin) * panel + (k - g.keys.begin) * SQUARE, w->v, q, these, w,
+                     a);
+    }
+    for (int64_t q = begin; q < g.queries.end; q++)
+        put_out(w->out + (q - begin) * SIDE * a->wide, total + (q - begin) * SIDE, q, w, a);
 }
 
 static void attend_task(workspace *w, const attention *a)
 {
-    int64_t d = a->d, column = w->head * a->e, len = a->span->len;
+    int64_t d = a->d, column = w->head * a->e, all = w->s.blocks * SIDE;
 
-    pack_rows(w->q, a->x, 3 * d, column, w, a);
-    pack_across(w->k_across, a->x, 3 * d, column + d, w, a);
-    pack_down(w->v_down, a->x, 3 * d, column + 2 * d, w, a);
-    for (int64_t begin = 0; begin < len; begin += QUERIES) {
-        block b = next_block(w, begin, len);
-
-        for (int64_t i = 0; i < b.n; i += TILE_ROWS) {
-            block s = strip_of(w, &b, i);
-
-            attend_strip(w, a, &s);
-        }
-    }
+    copy_in(w->k, a->x, 3 * d, column + d, 0, all, w, a);
+    copy_in(w->v, a->x, 3 * d, column + 2 * d, 0, all, w, a);
+    for (int64_t q = 0; q < w->s.blocks; q += QUERIES / SIDE)
+        attend_group(w, a, q);
 }
 
 /* ---- backward ------------------------------------------------------------------------------- */
 
-/* Of a strip whose scores and dP = dy v^T begin at p and dp: P = softmax(S), dS = P (dP - dot),
-   dot = dy . y. */
-static void score_gradients(workspace *w, const attention *a, const block *s, float *p, float *dp,
-                            window all)
+/* dot (SIDE) = dy . y of block q of queries; 0 for empty slots. */
+static void dots_of(float *dot, int64_t q, const workspace *w, const attention *a)
 {
-    for (int64_t i = 0; i < s->n; i++, p += w->width, dp += w->width) {
-        float lse = a->lse[row_of(w, s->begin + i) * a->heads + w->head];
-        float dot = w->dot[s->begin + i], scale = a->scale;
-        window seen = mask(p, w, s->origin, s->begin + i);
+    int64_t column = w->head * a->e;
+    float part[SQUARE] = { 0 };
 
+    for (int64_t i = 0; i < SIDE; i++) {
+        int64_t slot = q * SIDE + i, at = w->s.row[slot] * a->d + column;
+
+        ask_ahead(a->y, a->d, column, slot, w, a);
+        if (w->s.row[slot] >= 0)
+            put_lanes(part + i * SIDE, dot_lanes(a->dy + at, a->y + at, a->e));
+    }
+    row_sums(dot, part);
+}
+
+static void copy_group_bwd(group *g, workspace *w, const attention *a)
+{
+    int64_t d = a->d, column = w->head * a->e, begin = g->queries.begin * SIDE;
+
+    copy_group(w->q, w->q_turned, a->x, 3 * d, column, g, w, a);
+    copy_group(w->dy, w->dy_turned, a->dy, d, column, g, w, a);
+    for (int64_t q = g->queries.begin; q < g->queries.end; q++)
+        dots_of(g->dot + q * SIDE - begin, q, w, a);
+    for (int64_t i = begin; i < g->queries.end * SIDE; i++) {
+        int64_t row = w->s.row[i];
+
+        g->lse[i - begin] = row < 0 ? 0 : a->lse[row * a->heads + w->head];
+    }
+}
+
+/* Of a square of scores S and dP = dy v^T: P = softmax(S), dS = P (dP - dot). */
+static void score_gradients(float *restrict p, float *restrict dp, const float *restrict lse,
+                            const float *restrict dot, const attention *a)
+{
+    float scale = a->scale;
+
+    for (int64_t r = 0; r < SIDE; r++, p += SIDE, dp += SIDE) {
 #pragma omp simd
-        for (int64_t j = seen.begin; j < seen.end; j++) {
-            p[j] = exp_of(fused(p[j], scale, -lse));
-            dp[j] = p[j] * (dp[j] - dot);
+        for (int64_t i = 0; i < SIDE; i++) {
+            p[i] = exp_of(fused(p[i], scale, -lse[i]));
+            dp[i] = p[i] * (dp[i] - dot[i]);
         }
-        as_operands(a->ctx, p + seen.begin, seen.end - seen.begin);
-        as_operands(a->ctx, dp + seen.begin, seen.end - seen.begin);
-        clear_outside(p, seen, all);
-        clear_outside(dp, seen, all);
+    }
+    as_operands(a->ctx, p - SQUARE, SQUARE);
+    as_operands(a->ctx, dp - SQUARE, SQUARE);
+}
+
+/* Block q of queries and the keys it sees of THESE: probabilities and dS, and so dq. */
+static void queries_bwd(workspace *w, const attention *a, const group *g, int64_t q, range these)
+{
+    range keys = seen(&w->s, q, these);
+    int64_t i = q - g->queries.begin;
+    float *p = w->p + i * PANEL, *dp = w->dp + i * PANEL;
+
+    for (int64_t k = keys.begin; k < keys.end; k++) {
+        int64_t at = (k - these.begin) * SQUARE;
+
+        if (!all_seen(&w->s, q, k))
+            mask(p + at, &w->s, q, k);
+        score_gradients(p + at, dp + at, g->lse + i * SIDE, g->dot + i * SIDE, a);
+    }
+    sum_over(w->out + i * SIDE * a->wide, dp, w->k, q, these, w, a);
+}
+
+/* Block k of keys, one of THESE: dk and dv from the queries that see it, which are all there are
+   between two that do, but for spans of an odd kind. */
+static void keys_bwd(workspace *w, const attention *a, const group *g, int64_t k, range these)
+{
+    int64_t wide = a->wide, begin = g->queries.begin, end = g->queries.end, run;
+
+    for (int64_t q = begin; q < end; q = run + 1) {
+        int64_t at = (q - begin) * PANEL + (k - these.begin) * SQUARE;
+
+        for (run = q; run < end && sees(&w->s, run, k); run++)
+            ;
+        if (run == q)
+            continue;
+        square_over_queries(w->dv + k * SIDE * wide, w->p + at, PANEL,
+                            w->dy + (q - begin) * SIDE * wide, wide, run - q);
+        square_over_queries(w->dk + k * SIDE * wide, w->dp + at, PANEL,
+                            w->q + (q - begin) * SIDE * wide, wide, run - q);
     }
 }
 
-static void attend_bwd_block(workspace *w, const attention *a, const block *b)
+static void group_bwd(workspace *w, const attention *a, int64_t begin)
 {
-    window all = columns_of(b);
+    group g = group_at(&w->s, begin);
 
-    all.end += TILE_ROWS; /* strips of keys reach so far */
-    for (int64_t i = 0; i < b->n; i += TILE_ROWS) {
-        block s = strip_of(w, b, i);
-        float *p = w->p + i * w->width, *dp = w->dp + i * w->width;
+    copy_group_bwd(&g, w, a);
+    for (int64_t k = g.keys.begin; k < g.keys.end; k += KEYS / SIDE) {
+        range these = { k, smaller(k + KEYS / SIDE, g.keys.end) };
 
-        meet(p, w->q, w->k_across, w, a, &s);
-        meet(dp, w->dy, w->v_across, w, a, &s);
-        score_gradients(w, a, &s, p, dp, all);
-        gather_keys(w->dq + s.begin * a->wide, dp, w->k_down, w, a, &s);
+        meet(w->p, PANEL, w->k, w->q_turned, &g, these, w, a);
+        meet(w->dp, PANEL, w->v, w->dy_turned, &g, these, w, a);
+        for (int64_t q = begin; q < g.queries.end; q++)
+            queries_bwd(w, a, &g, q, these);
+        for (int64_t i = these.begin; i < these.end; i++)
+            keys_bwd(w, a, &g, i, these);
     }
-    gather_queries(w->dv, w->p, w->dy_down, w, a, b);
-    gather_queries(w->dk, w->dp, w->q_down, w, a, b);
-}
-
-static void pack_backward(workspace *w, const attention *a)
-{
-    int64_t d = a->d, column = w->head * a->e;
-
-    pack_rows(w->q, a->x, 3 * d, column, w, a);
-    pack_rows(w->dy, a->dy, d, column, w, a);
-    pack_across(w->k_across, a->x, 3 * d, column + d, w, a);
-    pack_across(w->v_across, a->x, 3 * d, column + 2 * d, w, a);
-    pack_down(w->k_down, a->x, 3 * d, column + d, w, a);
-    pack_down(w->q_down, a->x, 3 * d, column, w, a);
-    pack_down(w->dy_down, a->dy, d, column, w, a);
+    copy_out(w->out, w->head * a->e, a->scale, begin * SIDE, g.queries.end * SIDE, w, a);
 }
 
 static void attend_bwd_task(workspace *w, const attention *a)
 {
-    int64_t len = a->span->len, e = a->e, d = a->d, column = w->head * e;
+    int64_t d = a->d, column = w->head * a->e, all = w->s.blocks * SIDE;
 
-    pack_backward(w, a);
-    for (int64_t p = 0; p < len; p++) {
-        const float *y = a->y + row_of(w, p) * d + column, *dy = a->dy + row_of(w, p) * d + column;
-        float dot = 0;
-
-#pragma omp simd reduction(+ : dot)
-        for (int64_t j = 0; j < e; j++)
-            dot += dy[j] * y[j];
-        w->dot[p] = dot;
-    }
-    memset(w->dk, 0, (size_t)(w->len * a->wide) * sizeof *w->dk);
-    memset(w->dv, 0, (size_t)(w->len * a->wide) * sizeof *w->dv);
-    for (int64_t begin = 0; begin < len; begin += QUERIES) {
-        block b = next_block(w, begin, len);
-
-        attend_bwd_block(w, a, &b);
-    }
-    unpack(w->dq, column, a->scale, w, a);
-    unpack(w->dk, column + d, a->scale, w, a);
-    unpack(w->dv, column + 2 * d, 1, w, a);
+    copy_in(w->k, a->x, 3 * d, column + d, 0, all, w, a);
+    copy_in(w->v, a->x, 3 * d, column + 2 * d, 0, all, w, a);
+    memset(w->dk, 0, (size_t)(all * a->wide) * sizeof *w->dk);
+    memset(w->dv, 0, (size_t)(all * a->wide) * sizeof *w->dv);
+    for (int64_t q = 0; q < w->s.blocks; q += QUERIES / SIDE)
+        group_bwd(w, a, q);
+    copy_out(w->dk, column + d, a->scale, 0, all, w, a);
+    copy_out(w->dv, column + 2 * d, 1, 0, all, w, a);
 }
 
-/* FLOPs of tiles: ACROSS products fill the panels of keys that a strip of queries sees, DOWN
-   products sum over its keys. */
-static uint64_t issued(const attention *a, uint64_t across, uint64_t down)
+/* ---- calls ---------------------------------------------------------------------------------- */
+
+/* Tasks are independent, so who takes which does not matter to the result. PRODUCTS of whole spans
+   are made of each square in which queries and keys meet. */
+static void each_task(mb_ctx *c, const attention *a, void (*work)(workspace *, const attention *),
+                      int64_t products)
 {
-    uint64_t pairs = 0;
-    workspace w;
+    int64_t len = a->span->len, batch = a->span->batch, squares = 0;
+    int64_t each = aligned(space_needed(len, a->wide)), map = 1 + slots_size(len);
+    float *space = cpu_space(c, each * c->threads + batch * map);
+    int32_t *maps = (int32_t *)(space + each * c->threads);
 
-    for (int64_t b = 0; b < a->span->batch; b++) {
-        enter(&w, a, b * a->heads);
-        for (int64_t begin = 0; begin < a->span->len; begin += QUERIES) {
-            block k = next_block(&w, begin, a->span->len);
-
-            for (int64_t i = 0; i < k.n; i += TILE_ROWS) {
-                block s = strip_of(&w, &k, i);
-                window filled = columns_of(&s);
-
-                pairs += (uint64_t)s.n *
-                         (across * (uint64_t)(filled.end - filled.begin) + down * (uint64_t)s.keys);
-            }
-        }
-    }
-    return 2 * (uint64_t)a->d * pairs;
-}
-
-/* Tasks are independent, so who takes which does not matter to the result. */
-static void each_task(mb_ctx *c, const attention *a, void (*work)(workspace *, const attention *))
-{
-    int64_t len = a->span->len, tasks = a->span->batch * a->heads;
-    int64_t each = space_needed(len, a->wide);
-    float *space = cpu_space(c, each * c->threads);
-
-#pragma omp parallel num_threads(c->threads)
+#pragma omp parallel num_threads(c->threads) reduction(+ : squares)
     {
         workspace w;
 
         divide(&w, space + each * omp_get_thread_num(), len, a->wide);
+#pragma omp for
+        for (int64_t b = 0; b < batch; b++) {
+            w.s = slots_in(maps + b * map + 1, len);
+            squares += slots_make(&w.s, a->span, b);
+            maps[b * map] = (int32_t)w.s.blocks;
+        }
 #pragma omp for schedule(dynamic)
-        for (int64_t task = 0; task < tasks; task++) {
-            enter(&w, a, task);
+        for (int64_t task = 0; task < batch * a->heads; task++) {
+            int32_t *of = maps + task / a->heads * map;
+
+            w.s = slots_in(of + 1, len);
+            w.s.blocks = *of;
+            w.head = task % a->heads;
             work(&w, a);
         }
     }
+    c->executed = (uint64_t)(2 * SQUARE * squares * a->heads * products * a->wide);
 }
 
 static attention attention_of(const mb_ctx *c, const float *x, float *y, float *lse,
@@ -448,7 +469,7 @@ static attention attention_of(const mb_ctx *c, const float *x, float *y, float *
                         .lse = lse,
                         .d = d,
                         .e = e,
-                        .wide = whole(e, TILE_COLS),
+                        .wide = (e + SPAN - 1) / SPAN * SPAN,
                         .heads = heads,
                         .scale = 1 / sqrtf((float)e) };
 }
@@ -458,8 +479,7 @@ void cpu_attend(mb_ctx *c, float *y, float *lse, const float *x, const mb_span *
 {
     attention a = attention_of(c, x, y, lse, s, d, heads);
 
-    c->executed = issued(&a, 1, 1);
-    each_task(c, &a, attend_task);
+    each_task(c, &a, attend_task, 2);
 }
 
 void cpu_attend_bwd(mb_ctx *c, float *dx, const float *dy, const float *y, const float *lse,
@@ -470,6 +490,5 @@ void cpu_attend_bwd(mb_ctx *c, float *dx, const float *dy, const float *y, const
     a.dy = dy;
     a.dx = dx;
     a.add = add;
-    c->executed = issued(&a, 2, 3);
-    each_task(c, &a, attend_bwd_task);
+    each_task(c, &a, attend_bwd_task, 5);
 }

@@ -1,7 +1,9 @@
 /* The head: logits, cross-entropy and all three gradients, in chunks of rows, so that logits are
-   never kept. Only rows with a target take part. A thread takes its chunks through the vocabulary
-   in blocks, twice: logits and their exponentials, then, once the row sums are known, both
-   gradients. So each block is in the second-level cache while it is worked on. */
+   never kept. Only rows with a target take part. Each thread takes a chunk through the vocabulary
+   in blocks, twice: logits and their exponentials, then, once the row sums are known, the gradients
+   of logits and x. So each block is in the second-level cache while it is worked on. Then the
+   threads share the gradient of w by words, each summing over the chunks in their order: no result
+   depends on the number of threads. */
 #include "models/kernels/cpu/cpu.h"
 
 #include "models/kernels/cpu/simd.h"
@@ -14,28 +16,31 @@
 enum {
     ROWS = 16 * TILE_ROWS,               /* of a chunk */
     BLOCK = 240 / TILE_COLS * TILE_COLS, /* words: whole panels, and nearly whole strips */
+    SHARE = 10 * TILE_ROWS,              /* words in one unit of work on the gradient of w */
     WIDTH = 272,                         /* of a row of a block: an odd number of cache lines, since
                                             the gradient of w walks down its columns */
     DEPTH = 256                          /* of the products over D: a panel is then 16 kB */
 };
 
-typedef struct head { /* arguments, and w packed for the products */
+typedef struct head { /* arguments, and what all threads share */
     const mb_ctx *ctx;
-    const float *x, *w;
+    const float *x;
     const int32_t *target;
-    float scale, z, *loss, *dx;
+    float scale, z, *loss, *dx, *dw;
     int64_t d, v, wide, blocks; /* wide: d in whole panels */
-    float *across;              /* per panel of words (D, TILE_COLS) */
-    float *down;                /* per block and panel of columns (BLOCK, TILE_COLS) */
+    const float *across, *down; /* w packed: panels of words, panels of columns (weights.c) */
+    int32_t *row;               /* (n) rows of x with a target */
+    int64_t n, each;            /* each: floats of a thread's workspace */
+    float *space;
 } head;
 
-typedef struct chunk {  /* the workspace of a thread */
-    const int32_t *row; /* (n) rows of x with a target */
+typedef struct chunk {  /* rows of a thread, and its workspace */
+    const int32_t *row; /* (n) */
     int64_t n;
     float *x, *x_down; /* (ROWS, D), and per panel of columns (ROWS, TILE_COLS) */
     float *p;          /* per block (ROWS, WIDTH): logits, then what they become */
     float *sum, *lse;  /* (blocks, ROWS): of the exponentials of each block */
-    float *out, *dw;   /* (ROWS, wide), (V, D) */
+    float *out;        /* (ROWS, wide) */
 } chunk;
 
 static int64_t words_of(const head *h, int64_t block)
@@ -43,20 +48,7 @@ static int64_t words_of(const head *h, int64_t block)
     return smaller(h->v - block * BLOCK, BLOCK);
 }
 
-/* ---- packing -------------------------------------------------------------------------------- */
-
-/* Words W .. of one panel, turned; 0 beyond the vocabulary. */
-static void pack_across(const head *h, int64_t w)
-{
-    const float *row[TILE_COLS];
-
-    for (int64_t i = 0; i < TILE_COLS; i++)
-        row[i] = h->w + (w + i) * h->d;
-    pack_turned(h->across + w * h->d, row, h->v - w, h->d);
-    as_operands(h->ctx, h->across + w * h->d, TILE_COLS * h->d);
-}
-
-static void pack_chunk(const head *h, chunk *k)
+static void pack_chunk(const head *h, const chunk *k)
 {
     for (int64_t i = 0; i < k->n; i++)
         memcpy(k->x + i * h->d, h->x + k->row[i] * h->d, (size_t)h->d * sizeof *k->x);
@@ -88,7 +80,7 @@ static void logits(const head *h, const chunk *k, int64_t block, float *p)
 }
 
 /* Exponentials of a block's logits, with their sums; the target's logit goes to the loss. */
-static void exponentials(const head *h, chunk *k, int64_t block, float *p)
+static void exponentials(const head *h, const chunk *k, int64_t block, float *p)
 {
     int64_t n = words_of(h, block), filled = (n + TILE_COLS - 1) / TILE_COLS * TILE_COLS;
 
@@ -120,7 +112,7 @@ static float lse_of(const head *h, const chunk *k, int64_t i)
 
 /* Losses; then sum[b] becomes what turns block b's exponentials into gradients of the logits:
    d (loss + z lse^2) / d logit[j] = (1 + 2 z lse) e^(logit[j] - lse) - (j is the target). */
-static void finish_rows(const head *h, chunk *k)
+static void finish_rows(const head *h, const chunk *k)
 {
     for (int64_t i = 0; i < k->n; i++) {
         float lse = lse_of(h, k, i), factor = h->scale * (1 + 2 * h->z * lse);
@@ -153,26 +145,21 @@ static void logit_gradients(const head *h, const chunk *k, int64_t block, float 
     }
 }
 
-static void gradients(const head *h, const chunk *k, int64_t block, const float *p)
+static void add_to_dx(const head *h, const chunk *k, int64_t block, const float *p)
 {
-    int64_t n = words_of(h, block), d = h->d, strips = (k->n + TILE_ROWS - 1) / TILE_ROWS;
+    int64_t n = words_of(h, block), strips = (k->n + TILE_ROWS - 1) / TILE_ROWS;
     int64_t some = part_of_panel(n, strips);
-    const float *panel = h->down + block * BLOCK * h->wide;
-    float *dw = k->dw + block * BLOCK * d;
+    const float *panel = h->down + block * BLOCK * TILE_COLS;
 
-    for (int64_t j = 0; j < d; j += TILE_COLS, panel += TILE_COLS * BLOCK) {
+    for (int64_t j = 0; j < h->d; j += TILE_COLS, panel += TILE_COLS * h->v)
         for (int64_t i = 0; i < strips; i++) {
-            ask_for(panel + TILE_COLS * BLOCK, n, i * some, some);
+            ask_for(panel + TILE_COLS * h->v, n, i * some, some);
             tile_rows(k->out + i * TILE_ROWS * h->wide + j, h->wide, p + i * TILE_ROWS * WIDTH,
                       WIDTH, panel, n, block > 0);
         }
-        for (int64_t i = 0; i < n; i += TILE_ROWS)
-            tile_columns_at(dw + i * d + j, d, p + i, WIDTH, k->x_down + j * ROWS, k->n, true,
-                            n - i, d - j);
-    }
 }
 
-static void classify_chunk(const head *h, chunk *k)
+static void classify_chunk(const head *h, const chunk *k)
 {
     pack_chunk(h, k);
     for (int64_t b = 0; b < h->blocks; b++) {
@@ -184,10 +171,22 @@ static void classify_chunk(const head *h, chunk *k)
         return;
     for (int64_t b = 0; b < h->blocks; b++) {
         logit_gradients(h, k, b, k->p + b * ROWS * WIDTH);
-        gradients(h, k, b, k->p + b * ROWS * WIDTH);
+        add_to_dx(h, k, b, k->p + b * ROWS * WIDTH);
     }
     for (int64_t i = 0; i < k->n; i++)
         memcpy(h->dx + k->row[i] * h->d, k->out + i * h->wide, (size_t)h->d * sizeof *h->dx);
+}
+
+/* Words BEGIN .. of a block, at most a share. */
+static void add_to_dw(const head *h, const chunk *k, int64_t block, int64_t begin)
+{
+    int64_t end = smaller(begin + SHARE, words_of(h, block)), d = h->d;
+    const float *p = k->p + block * ROWS * WIDTH;
+
+    for (int64_t j = 0; j < d; j += TILE_COLS)
+        for (int64_t i = begin; i < end; i += TILE_ROWS)
+            tile_columns_at(h->dw + (block * BLOCK + i) * d + j, d, p + i, WIDTH,
+                            k->x_down + j * ROWS, k->n, true, end - i, d - j);
 }
 
 /* ---- threads -------------------------------------------------------------------------------- */
@@ -211,95 +210,68 @@ static int64_t list_rows(const head *h, int32_t *row, int64_t t)
 
 static int64_t chunk_space(const head *h)
 {
-    return aligned(ROWS * h->d) + 2 * ROWS * h->wide + h->blocks * ROWS * (WIDTH + 2);
+    return aligned(aligned(ROWS * h->d) + 2 * ROWS * h->wide + h->blocks * ROWS * (WIDTH + 2));
 }
 
-static void divide(chunk *k, const head *h, float *space)
+/* What thread ME has of the rows from FIRST on, a chunk for each: none beyond the last row. */
+static chunk chunk_of(const head *h, int64_t first, int me)
 {
-    k->x = space;
-    k->x_down = k->x + aligned(ROWS * h->d);
-    k->out = k->x_down + ROWS * h->wide;
-    k->p = k->out + ROWS * h->wide;
-    k->sum = k->p + h->blocks * ROWS * WIDTH;
-    k->lse = k->sum + h->blocks * ROWS;
+    int64_t begin = smaller(first + me * ROWS, h->n);
+    chunk k = { .row = h->row + begin, .n = smaller(h->n - begin, ROWS) };
+
+    k.x = h->space + h->each * me;
+    k.x_down = k.x + aligned(ROWS * h->d);
+    k.out = k.x_down + ROWS * h->wide;
+    k.p = k.out + ROWS * h->wide;
+    k.sum = k.p + h->blocks * ROWS * WIDTH;
+    k.lse = k.sum + h->blocks * ROWS;
+    return k;
 }
 
-/* The rows of thread ME: about as many for each. */
-static void classify_rows(const head *h, chunk *k, const int32_t *row, int64_t n, int me,
-                          int threads)
+/* All threads: a chunk each from FIRST on, then the gradient of w from all of these. */
+static void classify_chunks(const head *h, int64_t first)
 {
-    int64_t end = n * (me + 1) / threads;
+    int threads = omp_get_num_threads();
+    chunk own = chunk_of(h, first, omp_get_thread_num());
 
-    for (int64_t i = n * me / threads; i < end; i += ROWS) {
-        k->row = row + i;
-        k->n = smaller(end - i, ROWS);
-        classify_chunk(h, k);
-    }
+    if (own.n)
+        classify_chunk(h, &own);
+    if (!h->dw)
+        return;
+#pragma omp barrier
+#pragma omp for collapse(2)
+    for (int64_t b = 0; b < h->blocks; b++)
+        for (int64_t i = 0; i < BLOCK; i += SHARE)
+            for (int t = 0; t < threads && first + t * ROWS < h->n; t++) {
+                chunk k = chunk_of(h, first, t);
+
+                add_to_dw(h, &k, b, i);
+            }
 }
 
-static void pack_weights(mb_ctx *c, const head *h)
-{
-#pragma omp parallel for num_threads(c->threads)
-    for (int64_t b = 0; b < h->blocks; b++) {
-        int64_t n = words_of(h, b);
-
-        for (int64_t w = 0; w < n; w += TILE_COLS)
-            pack_across(h, b * BLOCK + w);
-        if (!h->dx)
-            continue;
-        pack_panels(h->down + b * BLOCK * h->wide, h->w + b * BLOCK * h->d, n, h->d, BLOCK);
-        as_operands(c, h->down + b * BLOCK * h->wide, BLOCK * h->wide);
-    }
-}
-
-static void add_all(mb_ctx *c, float *to, const float *from, int64_t n)
-{
-#pragma omp parallel for simd num_threads(c->threads)
-    for (int64_t i = 0; i < n; i++)
-        to[i] += from[i];
-}
-
-/* Each thread sums its own gradient of w, the first one in place; then they are added in order. */
-void cpu_classify(mb_ctx *c, float *loss, float *dx, float *dw, const float *x, const float *w,
-                  const int32_t *target, float scale, float z, int64_t t, int64_t d, int64_t v)
+void cpu_classify(mb_ctx *c, float *loss, float *dx, float *dw, const float *x, const mb_tensor *w,
+                  const int32_t *target, float scale, float z, int64_t t)
 {
     head h = { .ctx = c,
                .x = x,
-               .w = w,
                .target = target,
                .scale = scale,
                .z = z,
                .loss = loss,
                .dx = dx,
-               .d = d,
-               .v = v };
-    int64_t size, each, partial = dw ? aligned(v * d) : 0, n;
-    float *space, *partials;
-    int32_t *row;
+               .dw = dw,
+               .d = w->cols,
+               .v = w->rows,
+               .across = packed_weights(c, w, TURNED),
+               .down = dx ? packed_weights(c, w, STRAIGHT) : NULL };
 
-    h.wide = (d + TILE_COLS - 1) / TILE_COLS * TILE_COLS;
-    h.blocks = (v + BLOCK - 1) / BLOCK;
-    size = h.blocks * BLOCK * h.wide;
-    each = aligned(chunk_space(&h));
-    space = cpu_space(c, 2 * size + each * c->threads + partial * (c->threads - 1) + aligned(t));
-    h.across = space;
-    h.down = h.across + size;
-    space = h.down + size;
-    partials = space + each * c->threads;
-    row = (int32_t *)(partials + partial * (c->threads - 1));
-    n = list_rows(&h, row, t);
-    pack_weights(c, &h);
+    h.wide = (h.d + TILE_COLS - 1) / TILE_COLS * TILE_COLS;
+    h.blocks = (h.v + BLOCK - 1) / BLOCK;
+    h.each = chunk_space(&h);
+    h.space = cpu_space(c, h.each * c->threads + aligned(t));
+    h.row = (int32_t *)(h.space + h.each * c->threads);
+    h.n = list_rows(&h, h.row, t);
 #pragma omp parallel num_threads(c->threads)
-    {
-        int me = omp_get_thread_num();
-        chunk k;
-
-        divide(&k, &h, space + each * me);
-        k.dw = me ? partials + partial * (me - 1) : dw;
-        if (me && dw)
-            memset(k.dw, 0, (size_t)(v * d) * sizeof *dw);
-        classify_rows(&h, &k, row, n, me, c->threads);
-    }
-    for (int64_t i = 1; dw && i < c->threads; i++)
-        add_all(c, dw, partials + partial * (i - 1), v * d);
+    for (int64_t first = 0; first < h.n; first += (int64_t)omp_get_num_threads() * ROWS)
+        classify_chunks(&h, first);
 }

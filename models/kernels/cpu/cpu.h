@@ -1,8 +1,7 @@
 /* What the files of the fast CPU backend share: the context and its workspace, matrix products,
    fixed blocks of rows. Meaning of the kernels: op.h; contract: backend.h.
 
-   Results depend on the arguments and the number of threads alone. Work is split by index, never by
-   thread, so only the head's sum over rows sees how many threads there are. */
+   Results depend on the arguments alone: work is split by index, never by thread. */
 #ifndef MB_KERNELS_CPU_CPU_H
 #define MB_KERNELS_CPU_CPU_H
 
@@ -140,8 +139,8 @@ void cpu_jitter(mb_ctx *c, float *y, const float *x, float eps, uint64_t key, in
 void cpu_jitter_bwd(mb_ctx *c, float *dx, const float *dy, float eps, uint64_t key, int64_t t,
                     int64_t d, bool add);
 /* classify.c */
-void cpu_classify(mb_ctx *c, float *loss, float *dx, float *dw, const float *x, const float *w,
-                  const int32_t *target, float scale, float z, int64_t t, int64_t d, int64_t v);
+void cpu_classify(mb_ctx *c, float *loss, float *dx, float *dw, const float *x, const mb_tensor *w,
+                  const int32_t *target, float scale, float z, int64_t t);
 /* adamw.c */
 void cpu_regress(mb_ctx *c, float *loss, float *dy, const float *y, const float *wanted,
                  float scale, int64_t t, int64_t s);

@@ -93,8 +93,9 @@ static void multiply_block(const product *p, const share *s, const range *g, int
                 int64_t row = begin + i * TILE_ROWS;
 
                 ask_for(next, depth, i * some, some);
-                tile_rows_at(p->c + row * p->n + j, p->n, a + i * TILE_ROWS * lda, lda, panel,
-                             depth, p->add || k > 0, end - row, p->n - j);
+                tile_rows_at(p->c + row * p->n + j, p->n, a + i * TILE_ROWS * lda, lda,
+                             j == s->left ? TILE_ROWS * lda : 0, panel, depth, p->add || k > 0,
+                             end - row, p->n - j);
             }
         }
     }
@@ -186,31 +187,63 @@ typedef struct outer { /* dw (N, K) += dy (rows, N)^T x (rows, K) */
 
 enum { STRIP_ROOM = DEPTH * TILE_ROWS + 16 }; /* packing writes a little beyond */
 
-/* Adds rows s .. s+depth-1 to rows begin .. end-1 of dw. */
-static void add_block(const outer *o, int64_t s, int64_t depth, int64_t begin, int64_t end)
+typedef struct block { /* what is worked on at once: rows of dy and x, columns of dy */
+    int64_t s, depth, begin, end;
+} block;
+
+/* Asks the second-level cache for part I of N of ROWS rows of a matrix, COLS columns of each. */
+static void ask_for_rows(const float *from, int64_t ld, int64_t rows, int64_t cols, int64_t i,
+                         int64_t n)
 {
-    pack_strips(o->strips, o->dy + s * o->n + begin, depth, o->n, o->n - begin,
-                strips_in(end - begin), STRIP_ROOM);
-    for (int64_t i = 0; i < strips_in(end - begin); i++)
-        as_operands(o->ctx, o->strips + i * STRIP_ROOM, depth * TILE_ROWS);
+    for (int64_t row = rows * i / n; row < rows * (i + 1) / n; row++)
+        for (int64_t j = 0; j < cols; j += LINE)
+            __builtin_prefetch(from + row * ld + j, 0, 2);
+}
+
+/* Adds a block's rows to its rows of dw, and asks for what will be packed NEXT. */
+static void add_block(const outer *o, const block *k, const block *next)
+{
+    int64_t strips = strips_in(k->end - k->begin), at = 0;
+    int64_t tiles = strips * ((o->k + TILE_COLS - 1) / TILE_COLS);
+    bool other_rows = next->s != k->s; /* then of x, too */
+
+    pack_strips(o->strips, o->dy + k->s * o->n + k->begin, k->depth, o->n, o->n - k->begin, strips,
+                STRIP_ROOM);
+    for (int64_t i = 0; i < strips; i++)
+        as_operands(o->ctx, o->strips + i * STRIP_ROOM, k->depth * TILE_ROWS);
     for (int64_t j = 0; j < o->k; j += TILE_COLS)
-        for (int64_t i = begin; i < end; i += TILE_ROWS)
+        for (int64_t i = k->begin; i < k->end; i += TILE_ROWS, at++) {
+            ask_for_rows(o->dy + next->s * o->n + next->begin, o->n, next->depth,
+                         smaller(next->end, o->n) - next->begin, at, tiles);
+            if (other_rows)
+                ask_for_rows(o->x + next->s * o->k, o->k, next->depth, o->k, at, tiles);
             tile_columns_at(o->dw + i * o->k + j, o->k,
-                            o->strips + (i - begin) / TILE_ROWS * STRIP_ROOM, TILE_ROWS,
-                            o->panels + j * depth, depth, true, o->n - i, o->k - j);
+                            o->strips + (i - k->begin) / TILE_ROWS * STRIP_ROOM, TILE_ROWS,
+                            o->panels + j * k->depth, k->depth, true, o->n - i, o->k - j);
+        }
 }
 
 static void add_outer(const outer *o, int64_t begin, int64_t end)
 {
     int64_t part = part_of(o->rows, DEPTH);
+    int64_t wide = part_of(strips_in(end - begin), BLOCK) * TILE_ROWS;
+    block k = { 0, smaller(part, o->rows), begin, smaller(begin + wide, end) }, next;
 
-    for (int64_t s = 0; begin < end && s < o->rows; s += part) {
-        int64_t depth = smaller(o->rows - s, part);
-
-        pack_panels(o->panels, o->x + s * o->k, depth, o->k, depth);
-        as_operands(o->ctx, o->panels, (o->k + TILE_COLS - 1) / TILE_COLS * TILE_COLS * depth);
-        for (int64_t i = begin; i < end; i += BLOCK * TILE_ROWS)
-            add_block(o, s, depth, i, smaller(i + BLOCK * TILE_ROWS, end));
+    for (; begin < end && k.depth; k = next) {
+        if (k.begin == begin) {
+            pack_panels(o->panels, o->x + k.s * o->k, k.depth, o->k, k.depth);
+            as_operands(o->ctx, o->panels,
+                        (o->k + TILE_COLS - 1) / TILE_COLS * TILE_COLS * k.depth);
+        }
+        next = k;
+        next.begin = k.end;
+        if (k.end >= end) {
+            next.s += k.depth;
+            next.depth = smaller(part, o->rows - next.s);
+            next.begin = begin;
+        }
+        next.end = smaller(next.begin + wide, end);
+        add_block(o, &k, &next);
     }
 }
 

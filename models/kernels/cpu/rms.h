@@ -3,6 +3,8 @@
 #ifndef MB_KERNELS_CPU_RMS_H
 #define MB_KERNELS_CPU_RMS_H
 
+#include "models/kernels/cpu/simd.h"
+
 #include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -10,12 +12,7 @@
 /* 1 / sqrt(mean(x^2) + eps) */
 static inline float inverse_rms(const float *x, int64_t d, float eps)
 {
-    float sum = 0;
-
-#pragma omp simd reduction(+ : sum)
-    for (int64_t j = 0; j < d; j++)
-        sum += x[j] * x[j];
-    return 1 / sqrtf(sum / (float)d + eps);
+    return 1 / sqrtf(dot_of(x, x, d) / (float)d + eps);
 }
 
 /* With r = inverse_rms(x) and g dy flowing into n(x): dx is set to, or grows by, r (w g dy - x r^2

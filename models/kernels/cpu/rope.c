@@ -46,6 +46,21 @@ static const rotations *rotations_for(mb_ctx *base_ctx, const int32_t *position,
     return r;
 }
 
+enum { SOME = 8 }; /* heads at once: their sums over elements are finished together */
+
+/* r[h] = inverse_rms() of each of N <= SOME heads. */
+static void inverse_rms_some(float *r, const float *x, int64_t n, int64_t e, float eps)
+{
+    float part[SOME * SOME] = { 0 };
+
+    for (int64_t h = 0; h < n; h++)
+        put_lanes(part + h * SOME, dot_lanes(x + h * e, x + h * e, e));
+    row_sums(r, part);
+#pragma omp simd
+    for (int64_t h = 0; h < SOME; h++)
+        r[h] = 1 / sqrtf(r[h] / (float)e + eps);
+}
+
 /* One head: (a, b) = halves of w x r, y = (a cos - b sin, b cos + a sin). w NULL: y rotates x. */
 static void rotate(float *y, const float *x, const float *w, float r, const float *cosine,
                    const float *sine, int64_t half)
@@ -73,14 +88,15 @@ void cpu_rope(mb_ctx *c, float *y, const float *x, const float *qw, const float 
         const float *from = x + i * 3 * d;
         const float *cosine = table->cosine + position[i] * half;
         const float *sine = table->sine + position[i] * half;
-        float *to = y + i * 3 * d;
+        float *to = y + i * 3 * d, r[SOME];
         int64_t at = slice ? slice[i] * e : 0;
 
         for (int64_t h = 0; h < 2 * heads; h++) { /* the heads of q, then those of k */
             const float *w = !qw ? NULL : h < heads ? qw + at : kw + at;
-            float r = w ? inverse_rms(from + h * e, e, eps) : 1;
 
-            rotate(to + h * e, from + h * e, w, r, cosine, sine, half);
+            if (w && h % SOME == 0)
+                inverse_rms_some(r, from + h * e, smaller(2 * heads - h, SOME), e, eps);
+            rotate(to + h * e, from + h * e, w, r[h % SOME], cosine, sine, half);
         }
         memcpy(to + 2 * d, from + 2 * d, (size_t)d * sizeof *to);
     }
@@ -93,14 +109,19 @@ static void add_or_set(float *to, const float *from, int64_t n, bool add)
         to[j] = (add ? to[j] : 0) + from[j];
 }
 
-/* The inverse rotation. */
-static void rotate_back(float *dz, const float *dy, const float *cosine, const float *sine,
-                        int64_t half)
+/* The inverse rotation, and dz times x. */
+static void rotate_back(float *dz, float *dzx, const float *dy, const float *x, const float *cosine,
+                        const float *sine, int64_t half)
 {
 #pragma omp simd
     for (int64_t j = 0; j < half; j++) {
-        dz[j] = dy[j] * cosine[j] + dy[j + half] * sine[j];
-        dz[j + half] = dy[j + half] * cosine[j] - dy[j] * sine[j];
+        float a = dy[j] * cosine[j] + dy[j + half] * sine[j];
+        float b = dy[j + half] * cosine[j] - dy[j] * sine[j];
+
+        dz[j] = a;
+        dz[j + half] = b;
+        dzx[j] = a * x[j];
+        dzx[j + half] = b * x[j + half];
     }
 }
 
@@ -111,22 +132,61 @@ typedef struct rope_job { /* arguments of the backward that do not change from r
     bool add;
 } rope_job;
 
-/* One row; dqw and dkw are the partial sums of its slice, dz (e) is scratch. */
-static void rope_row_bwd(const rope_job *job, float *dx, float *dqw, float *dkw, float *dz,
-                         const float *dy, const float *x, const float *cosine, const float *sine,
-                         int64_t at)
+typedef struct rope_sums { /* of a slice, dq and dk; and scratch (SOME, e) each */
+    float *dqw, *dkw, *dz, *dzx;
+} rope_sums;
+
+/* As rms_bwd() with g = 1, its sum given. */
+static void unscale(float *dx, float *dw, const float *dz, const float *dzx, const float *x,
+                    const float *w, float r, float sum, int64_t e, bool add)
+{
+    float pull = sum * r * r * r / (float)e;
+
+#pragma omp simd
+    for (int64_t j = 0; j < e; j++) {
+        dw[j] += r * dzx[j];
+        dx[j] = (add ? dx[j] : 0) + r * dz[j] * w[j] - x[j] * pull;
+    }
+}
+
+/* Heads h .. h+n-1 of one row. */
+static void rope_some_bwd(const rope_job *job, float *dx, const rope_sums *to, const float *dy,
+                          const float *x, const float *cosine, const float *sine, int64_t at,
+                          int64_t h, int64_t n)
 {
     int64_t e = job->e;
+    float part[SOME * SOME] = { 0 }, sum[SOME], r[SOME];
 
-    for (int64_t h = 0; h < 2 * job->heads; h++) {
-        const float *w = h < job->heads ? job->qw + at : job->kw + at, *v = x + h * e;
-        float *dw = h < job->heads ? dqw : dkw;
+    for (int64_t i = 0; i < n; i++) {
+        float *dzx = to->dzx + i * e;
 
-        rotate_back(dz, dy + h * e, cosine, sine, e / 2);
-        if (job->qw)
-            rms_bwd(dx + h * e, dw, 1, dz, v, w, inverse_rms(v, e, job->eps), e, job->add);
+        rotate_back(to->dz + i * e, dzx, dy + i * e, x + i * e, cosine, sine, e / 2);
+        if (!job->qw)
+            add_or_set(dx + i * e, to->dz + i * e, e, job->add);
         else
-            add_or_set(dx + h * e, dz, e, job->add);
+            put_lanes(part + i * SOME,
+                      dot_lanes((h + i < job->heads ? job->qw : job->kw) + at, dzx, e));
+    }
+    if (!job->qw)
+        return;
+    row_sums(sum, part);
+    inverse_rms_some(r, x, n, e, job->eps);
+    for (int64_t i = 0; i < n; i++) {
+        bool query = h + i < job->heads;
+
+        unscale(dx + i * e, query ? to->dqw : to->dkw, to->dz + i * e, to->dzx + i * e, x + i * e,
+                (query ? job->qw : job->kw) + at, r[i], sum[i], e, job->add);
+    }
+}
+
+static void rope_row_bwd(const rope_job *job, float *dx, const rope_sums *to, const float *dy,
+                         const float *x, const float *cosine, const float *sine, int64_t at)
+{
+    for (int64_t h = 0; h < 2 * job->heads; h += SOME) {
+        int64_t from = h * job->e;
+
+        rope_some_bwd(job, dx + from, to, dy + from, x + from, cosine, sine, at, h,
+                      smaller(2 * job->heads - h, SOME));
     }
     add_or_set(dx + 2 * job->d, dy + 2 * job->d, job->d, job->add);
 }
@@ -136,7 +196,7 @@ void cpu_rope_bwd(mb_ctx *c, float *dx, float *dqw, float *dkw, const float *dy,
                   int64_t t, int64_t d, int heads, float eps, float base, bool add)
 {
     int64_t e = d / heads, half = e / 2, blocks = row_blocks(t), size = slices_in(slice, t) * e;
-    int64_t stride = aligned(2 * size + e); /* dqw, dkw, dz of one block */
+    int64_t sums = aligned(2 * size), stride = sums + 2 * SOME * e; /* dqw and dkw of a block; dz */
     const rotations *table = rotations_for(c, position, t, half, base);
     rope_job job = { qw, kw, d, e, heads, eps, add };
     float *partial = cpu_space(c, blocks * stride);
@@ -149,9 +209,10 @@ void cpu_rope_bwd(mb_ctx *c, float *dx, float *dqw, float *dkw, const float *dy,
         for (int64_t i = b * ROW_BLOCK; i < block_end(b, t); i++) {
             int64_t at = slice ? slice[i] * e : 0, angle = position[i] * half;
 
-            rope_row_bwd(&job, dx + i * 3 * d, part + at, part + size + at, part + 2 * size,
-                         dy + i * 3 * d, x + i * 3 * d, table->cosine + angle, table->sine + angle,
-                         at);
+            rope_sums to = { part + at, part + size + at, part + sums, part + sums + SOME * e };
+
+            rope_row_bwd(&job, dx + i * 3 * d, &to, dy + i * 3 * d, x + i * 3 * d,
+                         table->cosine + angle, table->sine + angle, at);
         }
     }
     if (dqw)

@@ -1,4 +1,4 @@
-/* The two micro-kernels. Functions of their own, and in a file of their own, so that the compiler
+/* The micro-kernels. Functions of their own, and in a file of their own, so that the compiler
    gives all registers to the sums wherever they are called from.
 
    Vectors are the compiler's (gcc and clang know them on every machine); only the fused
@@ -44,10 +44,11 @@ static inline vector splat(float x)
 }
 
 /* c (TILE_ROWS, TILE_COLS) = a b, or += where ADD. Element (i, k) of a is a[i * row + k * step];
-   b (K, TILE_COLS) is packed. Four steps a turn: with one, counting costs an eighth of the rate. */
+   b (K, TILE_COLS) is packed. Asks for what lies AHEAD in its rows, unless that is 0, a line at a
+   time. Four steps a turn: with one, counting costs an eighth of the rate. */
 static inline __attribute__((always_inline)) void tile(float *c, int64_t ldc, const float *a,
-                                                       int64_t row, int64_t step, const float *b,
-                                                       int64_t k, bool add)
+                                                       int64_t row, int64_t step, int64_t ahead,
+                                                       const float *b, int64_t k, bool add)
 {
     vector s00 = { 0 }, s01 = { 0 }, s10 = { 0 }, s11 = { 0 }, s20 = { 0 }, s21 = { 0 };
     vector s30 = { 0 }, s31 = { 0 }, s40 = { 0 }, s41 = { 0 }, s50 = { 0 }, s51 = { 0 };
@@ -75,14 +76,26 @@ static inline __attribute__((always_inline)) void tile(float *c, int64_t ldc, co
         a3 += step;                                                                                \
         b += TILE_COLS;                                                                            \
     } while (0)
-    for (; k >= 4; k -= 4) {
-        STEP();
-        STEP();
-        STEP();
-        STEP();
+#define FOUR_STEPS()                                                                               \
+    do {                                                                                           \
+        STEP();                                                                                    \
+        STEP();                                                                                    \
+        STEP();                                                                                    \
+        STEP();                                                                                    \
+    } while (0)
+    for (; ahead && k >= LINE; k -= LINE) {
+        for (int i = 0; i < TILE_ROWS; i++)
+            __builtin_prefetch(a + ahead + i * row);
+        FOUR_STEPS();
+        FOUR_STEPS();
+        FOUR_STEPS();
+        FOUR_STEPS();
     }
+    for (; k >= 4; k -= 4)
+        FOUR_STEPS();
     for (; k > 0; k--)
         STEP();
+#undef FOUR_STEPS
 #undef STEP
 #undef SUM
 #define STORE(i)                                                                                   \
@@ -107,13 +120,19 @@ static inline __attribute__((always_inline)) void tile(float *c, int64_t ldc, co
 void tile_rows(float *c, int64_t ldc, const float *a, int64_t row, const float *b, int64_t k,
                bool add)
 {
-    tile(c, ldc, a, row, 1, b, k, add);
+    tile(c, ldc, a, row, 1, 0, b, k, add);
+}
+
+void tile_rows_ahead(float *c, int64_t ldc, const float *a, int64_t row, int64_t ahead,
+                     const float *b, int64_t k, bool add)
+{
+    tile(c, ldc, a, row, 1, ahead, b, k, add);
 }
 
 void tile_columns(float *c, int64_t ldc, const float *a, int64_t step, const float *b, int64_t k,
                   bool add)
 {
-    tile(c, ldc, a, 1, step, b, k, add);
+    tile(c, ldc, a, 1, step, 0, b, k, add);
 }
 
 void mb_products_about(char *text, size_t size)

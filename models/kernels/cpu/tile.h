@@ -27,7 +27,13 @@ enum {
 void tile_rows(float *c, int64_t ldc, const float *a, int64_t row, const float *b, int64_t k,
                bool add);
 
-/* The same where a is TILE_ROWS columns of a matrix whose rows are STEP elements apart. */
+/* The same, which also asks the first-level cache for what lies AHEAD elements further on in each
+   row of a: the strip that comes next. Where rows come from memory the machine's own guess is late,
+   since each row is short. */
+void tile_rows_ahead(float *c, int64_t ldc, const float *a, int64_t row, int64_t ahead,
+                     const float *b, int64_t k, bool add);
+
+/* tile_rows() where a is TILE_ROWS columns of a matrix whose rows are STEP elements apart. */
 void tile_columns(float *c, int64_t ldc, const float *a, int64_t step, const float *b, int64_t k,
                   bool add);
 
@@ -62,14 +68,14 @@ static inline void tile_corner(float *c, int64_t ldc, const float *whole, int64_
             c[i * ldc + j] = whole[i * TILE_COLS + j] + (add ? c[i * ldc + j] : 0);
 }
 
-/* The same two, where ROWS rows and COLS columns of c are left. */
-static inline void tile_rows_at(float *c, int64_t ldc, const float *a, int64_t row, const float *b,
-                                int64_t k, bool add, int64_t rows, int64_t cols)
+/* The same, where ROWS rows and COLS columns of c are left. */
+static inline void tile_rows_at(float *c, int64_t ldc, const float *a, int64_t row, int64_t ahead,
+                                const float *b, int64_t k, bool add, int64_t rows, int64_t cols)
 {
     float whole[TILE_ROWS * TILE_COLS];
 
     if (rows >= TILE_ROWS && cols >= TILE_COLS) {
-        tile_rows(c, ldc, a, row, b, k, add);
+        tile_rows_ahead(c, ldc, a, row, ahead, b, k, add);
         return;
     }
     tile_rows(whole, TILE_COLS, a, row, b, k, false);

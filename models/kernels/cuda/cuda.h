@@ -120,8 +120,7 @@ void cuda_gemm_dx(mb_ctx *base, mb_real *dx, const mb_real *dy, const mb_tensor 
 void cuda_gemm_dw(mb_ctx *base, const mb_tensor *w, const mb_real *dy, const mb_real *x,
                   const mb_route *r);
 void cuda_classify(mb_ctx *base, float *loss, mb_real *dx, float *dw, const mb_real *x,
-                   const float *w, const int32_t *target, float scale, float z, int64_t t,
-                   int64_t d, int64_t v);
+                   const mb_tensor *w, const int32_t *target, float scale, float z, int64_t t);
 
 /* ---- route.c --------------------------------------------------------------------------------- */
 

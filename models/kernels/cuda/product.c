@@ -196,17 +196,19 @@ static void classify_rows(cuda_ctx *c, const head *h, float *loss, void *dx, con
 
 /* Every row is worked on, with a target or not: shapes must not depend on targets. */
 void cuda_classify(mb_ctx *base, float *loss, mb_real *dx, float *dw, const mb_real *x,
-                   const float *w, const int32_t *target, float scale, float z, int64_t t,
-                   int64_t d, int64_t v)
+                   const mb_tensor *w, const int32_t *target, float scale, float z, int64_t t)
 {
     cuda_ctx *c = cuda_of(base);
     const int32_t *targets = cuda_indices(c, target, (size_t)t * sizeof *target);
-    int64_t most = CHUNK_BYTES / 4 / v, rows = most < 1 ? 1 : most < t ? most : t;
+    int64_t d = w->cols, v = w->rows, most = CHUNK_BYTES / 4 / v,
+            rows = most < 1   ? 1
+                   : most < t ? most
+                              : t;
     size_t size_logits = cuda_aligned((size_t)(rows * v) * sizeof(float));
     size_t size_loss = cuda_aligned((size_t)t * sizeof *loss);
     char *space = cuda_space(c, size_loss + size_logits + cuda_bytes(c, rows * v));
     float *losses = (float *)space;
-    head h = { .w = cuda_operand(c, w, v * d),
+    head h = { .w = cuda_operand(c, mb_f32(w), v * d),
                .dw = dw,
                .d = d,
                .v = v,

@@ -144,8 +144,8 @@ static void jitter_bwd(mb_ctx *c, float *dx, const float *dy, float eps, uint64_
 {
 }
 
-static void classify(mb_ctx *c, float *loss, float *dx, float *dw, const float *x, const float *w,
-                     const int32_t *target, float scale, float z, int64_t t, int64_t d, int64_t v)
+static void classify(mb_ctx *c, float *loss, float *dx, float *dw, const float *x,
+                     const mb_tensor *w, const int32_t *target, float scale, float z, int64_t t)
 {
 }
 

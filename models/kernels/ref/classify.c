@@ -29,22 +29,24 @@ static void logits_bwd(double *logits, double lse, int32_t target, double scale,
         logits[j] = scale * (exp(logits[j] - lse) * (1 + 2 * z * lse) - (j == target));
 }
 
-void mb_ref_classify(mb_ctx *c, float *loss, float *dx, float *dw, const float *x, const float *w,
-                     const int32_t *target, float scale, float z, int64_t t, int64_t d, int64_t v)
+void mb_ref_classify(mb_ctx *c, float *loss, float *dx, float *dw, const float *x,
+                     const mb_tensor *w, const int32_t *target, float scale, float z, int64_t t)
 {
+    int64_t d = w->cols, v = w->rows;
+    const float *weight = mb_f32(w);
     double *logits = mb_alloc((size_t)v * sizeof *logits);
     double *dxs = mb_alloc((size_t)d * sizeof *dxs);
     double *dws = dw ? mb_zalloc((size_t)(v * d), sizeof *dws) : NULL;
 
     for (int64_t i = 0; i < t; i++) {
         int64_t classes = target[i] >= 0 ? v : 0; /* a row without a target costs nothing */
-        double lse = logits_of(c, logits, x + i * d, w, d, classes);
+        double lse = logits_of(c, logits, x + i * d, weight, d, classes);
 
         loss[i] = classes ? (float)(lse - logits[target[i]]) : 0;
         logits_bwd(logits, lse, target[i], scale, z, classes);
         memset(dxs, 0, (size_t)d * sizeof *dxs);
         for (int64_t j = 0; dx && j < classes; j++)
-            ref_axpy(c, dxs, logits[j], w + j * d, d);
+            ref_axpy(c, dxs, logits[j], weight + j * d, d);
         for (int64_t j = 0; dw && j < classes; j++)
             ref_axpy(c, dws + j * d, logits[j], x + i * d, d);
         if (dx)
