@@ -2,7 +2,7 @@
 
    Letters, fixed here for the whole project: T tokens of a batch (B sequences of length L), D
    width, H heads, F feed-forward width, G groups, E experts, M modalities, N layers, V vocabulary.
-   Shapes are written (T, D). */
+   S numbers of a patch. Shapes are written (T, D). */
 #ifndef MB_MODELS_MODEL_H
 #define MB_MODELS_MODEL_H
 
