@@ -50,8 +50,7 @@ static mb_err open_data(mb_loaded *l)
 static mb_err open_model(mb_loaded *l, const char *backend, int threads)
 {
     const mb_described *d = &l->described;
-    mb_model_config config =
-        mb_settings_model(d->settings, &d->settings->arch[0], d->vocab, d->modalities);
+    mb_model_config config = mb_settings_model(d->settings, &d->settings->arch[0], d->sizes);
 
     config.batch = 0; /* nothing is trained: no room for that, ... */
     config.pad = 0;   /* ... and no shapes to keep */

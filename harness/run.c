@@ -91,8 +91,8 @@ static mb_err open_fresh(mb_run *r)
 mb_err mb_run_open(mb_run *r)
 {
     const mb_work *work = r->job->work;
-    mb_model_config config = mb_settings_model(
-        work->settings, r->job->arch, mb_data_vocab(work->data), mb_data_modalities(work->data));
+    mb_model_config config =
+        mb_settings_model(work->settings, r->job->arch, mb_settings_sizes(work->data));
 
     MB_TRY(mb_ctx_open(r->bench->backend, r->bench->precision, r->bench->threads_asked, &r->ctx));
     (void)mb_nvml_open(&r->nvml); /* no GPU, or none in use: nothing to watch */
@@ -256,8 +256,9 @@ void mb_run_close(mb_run *r)
     mb_samples_close(&r->samples);
     mb_ops_close(&r->ops);
     mb_saved_close(&r->saved);
+    for (int i = 0; i < r->copies; i++)
+        mb_batch_free(&r->batches[i]);
     free(r->batches);
-    free(r->copies);
 }
 
 /* ---- the whole ----------------------------------------------------------------------------- */

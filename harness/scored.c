@@ -62,7 +62,7 @@ static mb_err score_pass(const mb_loaded *l, mb_scored *list, int64_t n, int64_t
         p->token[i] = i % len < s->n ? s->token[i % len] : mb_data_bos(l->data);
         p->modality[i] = l->described.modality[p->token[i]];
     }
-    MB_TRY(mb_batch_from_tokens(p->token, p->modality, n, len, l->described.vocab,
+    MB_TRY(mb_batch_from_tokens(p->token, p->modality, n, len, l->described.sizes.vocab,
                                 mb_data_bos(l->data), &p->batch));
     MB_TRY(mb_model_losses(l->model, &p->batch, p->loss));
     for (int64_t i = 0; i < n; i++) {

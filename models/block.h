@@ -10,6 +10,17 @@ typedef struct mb_layer {
     mb_tensor *norm2, *router, *up, *down;        /* router NULL unless ffn is MB_BY_ROUTER */
 } mb_layer;
 
+enum { MB_TIME_FEATURES = 32 }; /* K: numbers that tell the step of a patch */
+
+/* The patches of a pass (models/patches.c); with a size of 0 there are none. */
+typedef struct mb_patches {
+    int64_t size;                /* S */
+    const mb_route *all, *noisy; /* rows of the hidden state that hold one; one behind noise */
+    const float *in;             /* (all, S + K) */
+    const float *wanted;         /* (noisy, S) */
+    float *loss;                 /* (noisy), in order of positions */
+} mb_patches;
+
 /* One pass over one batch. Rows of the hidden state are in home order: sorted by modality when any
    part is routed by modality, else in order of positions. Only attention needs to know. With padded
    groups R >= T rows: those that are no position's have token 0 and no target, so that nothing
@@ -28,11 +39,12 @@ typedef struct mb_pass {
     const mb_route *route[MB_BY_ROUTER];       /* MB_BY_NONE, MB_BY_MODALITY */
     mb_span span;
     const mb_cache *cache; /* (N) what the layers keep of sequences that grow; NULL: a span */
-    mb_places places;  /* of the rows, with a cache */
-    const float *cut;  /* (N, E) of mb_router; NULL: none */
-    float *least;      /* (N, E) of mb_router; NULL: not wanted */
-    mb_routed *routed; /* (N) what each layer's learned route did */
-    float *loss;       /* (R), home order */
+    mb_places places;      /* of the rows, with a cache */
+    const float *cut;      /* (N, E) of mb_router; NULL: none */
+    float *least;          /* (N, E) of mb_router; NULL: not wanted */
+    mb_routed *routed;     /* (N) what each layer's learned route did */
+    float *loss;           /* (R), home order */
+    mb_patches patches;
 } mb_pass;
 
 /* Whether any part goes by modality, so that rows are sorted. */
@@ -48,7 +60,8 @@ struct mb_model {
     uint64_t seed;
     mb_param *params; /* in documented order */
     size_t n_params;
-    mb_tensor *embed, *norm, *head; /* into params, like the layers' */
+    mb_tensor *embed, *norm, *head;  /* into params, like the layers' */
+    mb_tensor *patch_in, *patch_out; /* NULL when images are ids */
     mb_layer *layers;
     /* All parameters in one array, matrices first, then embeddings, then norms, so that what decays
        alike is contiguous; gradients and both moments in arrays of the same layout. */
@@ -73,6 +86,13 @@ uint64_t mb_pass_key(const mb_pass *p, const mb_model *m, bool last);
 
 /* ROW (T) in home order; NULL for NULL. */
 const int32_t *mb_pass_order(const mb_pass *p, const int32_t *row);
+
+/* The patches of BATCH, whose rows P has sorted. */
+void mb_patches_begin(mb_pass *p, const mb_batch *batch);
+/* x (T, D) with the patches' embeddings added to their rows. */
+mb_tensor *mb_patches_in(mb_pass *p, const mb_model *m, mb_tensor *x);
+/* What is predicted of noisy patches (noisy, S), from what the head reads. */
+mb_tensor *mb_patches_out(mb_pass *p, const mb_model *m, mb_tensor *x);
 
 /* Embedding, layers and final norm: the hidden state (R, D) that the head reads. */
 mb_tensor *mb_pass_forward(mb_pass *p, const mb_model *m);

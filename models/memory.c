@@ -57,12 +57,22 @@ static int64_t gradient_elements(const mb_model *m, int64_t s)
     return m->arch->ffn == MB_BY_ROUTER ? n + s * d + t * g->experts : n;
 }
 
+/* Patches on their way in and out, at most one at every position. */
+static int64_t patch_elements(const mb_model *m)
+{
+    const mb_model_config *g = &m->config;
+    int64_t t = g->batch * g->len;
+
+    return g->patch > 0 ? t * (3 * g->width + 3 * g->patch + MB_TIME_FEATURES) : 0;
+}
+
 static int64_t activation_elements(const mb_model *m, int64_t s)
 {
     const mb_model_config *g = &m->config;
     int64_t td = rows(m) * g->width, layer = layer_elements(m, s), n = g->layers;
 
-    return 2 * td + (g->recompute == MB_RECOMPUTE_LAYER ? n * td + layer : n * layer) +
+    return 2 * td + patch_elements(m) +
+           (g->recompute == MB_RECOMPUTE_LAYER ? n * td + layer : n * layer) +
            gradient_elements(m, s);
 }
 
@@ -77,6 +87,14 @@ static int64_t route_bytes(const mb_model *m)
     if (m->arch->ffn != MB_BY_ROUTER)
         layer = 0;
     return 22 * t + g->layers * layer * (g->recompute == MB_RECOMPUTE_LAYER ? 2 : 1);
+}
+
+/* Patches as they come in and are wanted, their losses and rows. */
+static int64_t patch_bytes(const mb_model *m)
+{
+    const mb_model_config *g = &m->config;
+
+    return g->patch > 0 ? g->batch * g->len * (28 + 8 * g->patch + 4 * MB_TIME_FEATURES) : 0;
 }
 
 static uint64_t matrix_elements(const mb_model *m)
@@ -104,7 +122,7 @@ static mb_memory memory_kept(const mb_model *m, mb_keeping keeping)
         .copies = (uint64_t)keeping.copies * matrix_elements(m),
         .activations =
             (uint64_t)(keeping.activation * activation_elements(m, routed_rows(m, keeping.padded))),
-        .routes = (uint64_t)route_bytes(m),
+        .routes = (uint64_t)(route_bytes(m) + patch_bytes(m)),
         .head = (uint64_t)head * sizeof(float) + mb_ctx_workspace(m->c, &sizes),
     };
 }

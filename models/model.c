@@ -39,6 +39,8 @@ static mb_err check_ranges(const mb_arch *arch, const mb_model_config *m)
         { "norm_eps", m->norm_eps, 0, 1 },
         { "rope_base", m->rope_base, 1, 1e12 },
         { "z_loss", m->z_loss, 0, 1e6 },
+        { "patch", m->patch, 0, 1 << 16 },
+        { "patch_weight", m->patch_weight, m->patch > 0 ? 1e-6 : 0, 1e6 },
         { "experts", m->experts, routed * arch->top_k, 1 << 12 },
         { "capacity", m->capacity, routed * 1e-6, 1e6 },
         { "eval_capacity", m->eval_capacity, 0, 1e6 },
@@ -217,7 +219,7 @@ static void make_params(mb_model *m)
 {
     const mb_model_config *g = &m->config;
 
-    m->params = mb_zalloc((size_t)(3 + 9 * g->layers), sizeof *m->params);
+    m->params = mb_zalloc((size_t)(5 + 9 * g->layers), sizeof *m->params);
     m->layers = mb_zalloc((size_t)g->layers, sizeof *m->layers);
     m->embed = add(m, MB_EMBEDDING, MB_BY_NONE, g->vocab, g->width, mb_format("embed"));
     for (int i = 0; i < g->layers; i++)
@@ -225,6 +227,12 @@ static void make_params(mb_model *m)
     m->norm = add(m, MB_NORM_WEIGHT, MB_BY_NONE, 0, g->width, mb_format("norm"));
     m->head = add(m, MB_MATRIX, MB_BY_NONE, g->vocab, g->width, mb_format("head"));
     m->head->rank = 2;
+    if (g->patch > 0) {
+        m->patch_in = add(m, MB_MATRIX, MB_BY_NONE, g->width, g->patch + MB_TIME_FEATURES,
+                          mb_format("patch.in"));
+        m->patch_out = add(m, MB_MATRIX, MB_BY_NONE, g->patch, g->width, mb_format("patch.out"));
+        m->patch_in->rank = m->patch_out->rank = 2;
+    }
 }
 
 /* What is left must do for what the backend will keep for itself, which is asked for in the first
@@ -242,28 +250,35 @@ static mb_err check_rest(const mb_model *m)
 }
 
 /* A batch of the largest size, whose rows need the most padding: one of each modality, and the rest
-   are text. */
+   are text, or patches, which take most. */
 static mb_err size_scratch(mb_model *m)
 {
-    size_t t = (size_t)(m->config.batch * m->config.len);
-    int32_t *zeros = mb_zalloc(t, sizeof *zeros);
+    size_t t = (size_t)(m->config.batch * m->config.len), s = (size_t)m->config.patch;
+    int32_t *zeros = mb_zalloc(t, sizeof *zeros), *noise = mb_zalloc(t, sizeof *noise);
     uint8_t *modality = mb_zalloc(t, 1);
+    float *numbers = mb_zalloc(t * s + 1, sizeof *numbers);
     mb_batch batch = { .batch = m->config.batch,
                        .len = m->config.len,
                        .token = zeros,
                        .target = zeros,
                        .modality = modality,
-                       .target_modality = modality,
+                       .target_modality = (uint8_t *)zeros, /* text */
                        .position = zeros,
                        .lo = zeros,
-                       .hi = zeros };
+                       .hi = zeros,
+                       .patch = m->config.patch,
+                       .noise = noise,
+                       .noisy = numbers,
+                       .wanted = numbers };
     mb_losses losses = { 0 };
     mb_ctx *real = m->c;
     size_t bytes = 0;
     mb_err err = mb_ctx_open_sizing(real, &m->c);
 
-    for (int i = 1; i < m->config.modalities && (size_t)i < t; i++)
-        modality[i] = (uint8_t)i;
+    for (size_t i = 0; i < t; i++) {
+        modality[i] = i < (size_t)m->config.modalities ? (uint8_t)i : s > 0 ? MB_IMAGE : MB_TEXT;
+        noise[i] = modality[i] == MB_IMAGE ? 1 : -1;
+    }
     if (!err) {
         err = mb_model_gradients(m, &batch, 0, &losses);
         bytes = mb_ctx_peak(m->c);
@@ -271,7 +286,9 @@ static mb_err size_scratch(mb_model *m)
     }
     m->c = real;
     free(zeros);
+    free(noise);
     free(modality);
+    free(numbers);
     if (!err && mb_ctx_reserve(m->c, bytes))
         err = mb_model_refuse(m);
     return err ? err : check_rest(m);

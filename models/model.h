@@ -2,7 +2,7 @@
 
    Letters, fixed here for the whole project: T tokens of a batch (B sequences of length L), D
    width, H heads, F feed-forward width, G groups, E experts, M modalities, N layers, V vocabulary.
-   Shapes are written (T, D). */
+   S numbers of a patch. Shapes are written (T, D). */
 #ifndef MB_MODELS_MODEL_H
 #define MB_MODELS_MODEL_H
 
@@ -52,7 +52,9 @@ typedef struct mb_model_config {
     bool graph;                  /* a device launches steps of known shapes as a whole */
     bool qk_norm;
     float norm_eps, rope_base;
-    float z_loss; /* weight of lse^2 of the logits [Chameleon 2.3] */
+    float z_loss;       /* weight of lse^2 of the logits [Chameleon 2.3] */
+    int patch;          /* S, from the data: numbers of an image's patch; 0: images are ids */
+    float patch_weight; /* of the patches' mean loss beside that of ids [Transfusion 3.2: lambda] */
     /* of learned routes; the row of the table gives the defaults */
     int experts;
     double capacity; /* factor; in evaluation eval_capacity, 0: no limit */
@@ -105,7 +107,7 @@ typedef struct mb_memory {
     uint64_t weights, gradients, moments;
     uint64_t copies;      /* of matrices, as products want them */
     uint64_t activations; /* and their gradients */
-    uint64_t routes;      /* indices and scores */
+    uint64_t routes;      /* indices and scores, patches before and after the model */
     uint64_t head;        /* logits under way */
 } mb_memory;
 
@@ -115,15 +117,22 @@ uint64_t mb_memory_total(const mb_memory *b);
 uint64_t mb_model_held(const mb_model *m);
 
 typedef struct mb_losses {
-    double sum[MB_MODALITIES]; /* of -log p in nats, by the target's modality */
+    /* Of -log p in nats, by the target's modality. Of patches the mean squared error of each, as
+       MB_IMAGE, and then every id counts as text, whatever it routes to. */
+    double sum[MB_MODALITIES];
     int64_t n[MB_MODALITIES];
+    float patch_weight;       /* of the mean over images beside that of ids; 0: images are ids */
     double balance, router_z; /* means over layers; 0 without a router */
     int64_t asked, dropped;   /* expert assignments, over layers */
     double grad_norm;         /* before clipping; mb_model_step only */
 } mb_losses;
 
+/* What training makes smaller, but for auxiliary losses: the mean over all targets; with patches
+   that of ids plus the weighted mean of patches. 0 without targets. */
+double mb_losses_mean(const mb_losses *l);
+
 /* One optimiser step over N micro-batches: forward, backward, clip, AdamW. STEP from 0 keys the
-   random draws and is the optimiser's clock. The loss is the mean over all targets of all
+   random draws and is the optimiser's clock. The loss is the mean of mb_losses_mean() over all
    micro-batches. */
 mb_err mb_model_step(mb_model *m, const mb_batch *batches, int n, const mb_optimizer_config *how,
                      int64_t step, mb_losses *out);
@@ -142,6 +151,10 @@ mb_err mb_model_learn_cuts(mb_model *m, const mb_batch *batch);
 
 /* Logits of one batch, (B, L, V) float32 in order of positions. */
 mb_err mb_model_logits(mb_model *m, const mb_batch *batch, float *logits);
+
+/* What is predicted of the noisy patches of one batch, (patches, S) float32 in order of positions.
+ */
+mb_err mb_model_predict(mb_model *m, const mb_batch *batch, float *predicted);
 
 /* Gradients of the mean loss of one batch, left in the params' grad (cleared first): for tests. */
 mb_err mb_model_gradients(mb_model *m, const mb_batch *batch, int64_t step, mb_losses *out);

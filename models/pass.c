@@ -102,6 +102,7 @@ void mb_pass_begin(mb_pass *p, mb_model *m, const mb_batch *batch)
         p->span.pairs += (uint64_t)(batch->hi[i] - batch->lo[i] + 1);
     p->route[MB_BY_NONE] = mb_route_padded(m->c, 1, &t, &all);
     p->route[MB_BY_MODALITY] = at ? mb_route_padded(m->c, m->config.modalities, count, rows) : NULL;
+    mb_patches_begin(p, batch);
     mb_ctx_attention(m->c, m->config.attention);
 }
 
@@ -162,7 +163,7 @@ mb_tensor *mb_pass_forward(mb_pass *p, const mb_model *m)
     mb_tensor *x;
 
     mb_ctx_at(p->c, MB_EMBED, -1);
-    x = mb_embed(p->c, m->embed, p->token, p->rows);
+    x = mb_patches_in(p, m, mb_embed(p->c, m->embed, p->token, p->rows));
     for (int i = 0; i < m->config.layers; i++)
         x = layer(p, m, i, x);
     mb_ctx_at(p->c, MB_HEAD, -1);

@@ -21,8 +21,8 @@ static void open_model(mb_loaded *l, const char *arch)
         .pair_weight = -1, .text_weight = -1, .image_first = 0.5, .speech_share = 0.5
     };
 
-    config.vocab = l->described.vocab + 3; /* a model may have more ids than the data */
-    config.modalities = l->described.modalities;
+    config.vocab = l->described.sizes.vocab + 3; /* a model may have more ids than the data */
+    config.modalities = l->described.sizes.modalities;
     config.batch = 0;
     l->ctx = tiny_ctx("cpu");
     l->model = tiny_model(l->ctx, mb_arch_find(arch), &config, 3);
@@ -41,10 +41,10 @@ static mb_loaded open_loaded(const char *source)
     cr_assert_eq(mb_data_open(&r, &l.data), MB_OK, "%s", mb_message());
     l.described.settings = mb_settings_new();
     l.described.settings->len = 128;
-    l.described.vocab = mb_data_vocab(l.data);
-    l.described.modalities = mb_data_modalities(l.data);
-    l.described.modality = mb_zalloc((size_t)l.described.vocab, 1);
-    for (int32_t id = 0; id < l.described.vocab; id++)
+    l.described.sizes.vocab = mb_data_vocab(l.data);
+    l.described.sizes.modalities = mb_data_modalities(l.data);
+    l.described.modality = mb_zalloc((size_t)l.described.sizes.vocab, 1);
+    for (int32_t id = 0; id < l.described.sizes.vocab; id++)
         l.described.modality[id] = (uint8_t)mb_data_modality(l.data, id, MB_TEXT);
     return l;
 }

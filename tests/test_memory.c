@@ -32,7 +32,7 @@ static double measure(mb_ctx *c, const mb_arch *a, const mb_model_config *config
 {
     mb_optimizer_config how = tiny_optimizer(1e-3f);
     mb_model *m = tiny_model(c, a, config, 1);
-    mb_batch batch = tiny_batch(config, 1, 0.5);
+    mb_batch batch = tiny_batch(config, 1, config->patch ? 1 : 0.5);
     mb_memory said = mb_model_memory(m);
     mb_losses losses;
     double ratio;
@@ -63,6 +63,24 @@ Test(memory, is_what_the_formula_says)
             ratio = measure(c, a, &config);
             cr_expect(ratio > 0.9 && ratio < 1.1, "%s on %s, width %d, recompute %d: %.3f", a->name,
                       backend, config.width, config.recompute, ratio);
+            mb_ctx_close(c);
+        }
+}
+
+/* A sequence of nothing but patches, which take most. */
+Test(memory, of_patches_is_what_the_formula_says)
+{
+    for (int i = 0; i < 2 * SIZES; i++)
+        for (const mb_arch *a = mb_archs; a->name; a++) {
+            mb_model_config config = config_of(a, i % SIZES);
+            mb_ctx *c = tiny_ctx(i / SIZES ? "null" : "cpu");
+            double ratio;
+
+            config.norm = MB_PRE;
+            config.patch = i % 2 ? 16 : 48;
+            ratio = measure(c, a, &config);
+            cr_expect(ratio > 0.9 && ratio < 1.1, "%s, width %d: %.3f", a->name, config.width,
+                      ratio);
             mb_ctx_close(c);
         }
 }

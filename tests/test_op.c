@@ -309,6 +309,16 @@ static void run_classify(side *s, const shape *a, int how)
                     a->t);
 }
 
+static void run_regress(side *s, const shape *a, int how)
+{
+    float *y = weights(s, "y", a->t * a->d), *loss = add_result(s, TEST_HOST, "loss", a->t);
+    float *dy = how & BACKWARD ? floats(s, "dy", a->t * a->d) : NULL;
+    float *wanted = mb_ctx_host(s->c, (size_t)(a->t * a->d) * sizeof *wanted);
+
+    test_fill_normal(wanted, "wanted", a->t * a->d);
+    s->be->regress(s->c, loss, dy, y, wanted, 0.25f, a->t, a->d);
+}
+
 static void run_sum_squares(side *s, const shape *a, int how)
 {
     int64_t n = a->t * a->d;
@@ -392,6 +402,7 @@ static const kernel kernels[] = {
     { "swiglu", run_swiglu, ADD, SHAPES(flat) },
     { "jitter", run_jitter, ADD, SHAPES(flat) },
     { "classify", run_classify, BACKWARD, ROUNDED_SHAPES(vocabularies) },
+    { "regress", run_regress, BACKWARD, SHAPES(flat) },
     { "sum_squares", run_sum_squares, 0, SHAPES(flat) },
     { "adamw", run_adamw, 0, SHAPES(flat) },
 };
@@ -549,6 +560,11 @@ Test(op, jitter_agrees_with_ref)
 Test(op, classify_agrees_with_ref)
 {
     agree_with_ref("classify");
+}
+
+Test(op, regress_agrees_with_ref)
+{
+    agree_with_ref("regress");
 }
 
 Test(op, sum_squares_agrees_with_ref)

@@ -3,7 +3,8 @@
    and CI run on. It is deliberately easy and says nothing about real data.
 
    "procedural-speech" is the same and captions sung by made-up voices: with a picture where the
-   sections of real data have people, without one where they have synthesis. */
+   sections of real data have people, without one where they have synthesis. "procedural-patches"
+   has images as patches in place of ids. */
 #include "workloads/procedural.h"
 #include "base/random.h"
 #include "workloads/captions.h"
@@ -165,11 +166,11 @@ static void add_speech(mb_corpus *c, enum mb_split s)
     mb_texts_free(&caption);
 }
 
-static mb_err prepare_kind(const mb_data_request *r, int units, mb_set_writer *w,
+static mb_err prepare_kind(const mb_data_request *r, int codes, int units, mb_set_writer *w,
                            const mb_progress *p)
 {
     mb_corpus c = {
-        .text_vocab = r->text_vocab, .codes = CODES, .units = units, .shape = { SIDE, 1 }
+        .text_vocab = r->text_vocab, .codes = codes, .units = units, .shape = { SIDE, 1 }
     };
     mb_err err;
 
@@ -179,7 +180,7 @@ static mb_err prepare_kind(const mb_data_request *r, int units, mb_set_writer *w
             add_speech(&c, s);
     }
     mb_set_parameter(w, "text_vocab", json_integer(r->text_vocab));
-    mb_set_parameter(w, "image_codes", json_integer(CODES));
+    mb_set_parameter(w, "image_codes", json_integer(codes));
     if (units)
         mb_set_parameter(w, "speech_units", json_integer(units));
     mb_set_parameter(w, "seed", json_integer(SEED));
@@ -190,12 +191,17 @@ static mb_err prepare_kind(const mb_data_request *r, int units, mb_set_writer *w
 
 static mb_err prepare(const mb_data_request *r, mb_set_writer *w, const mb_progress *p)
 {
-    return prepare_kind(r, 0, w, p);
+    return prepare_kind(r, CODES, 0, w, p);
 }
 
 static mb_err prepare_speech(const mb_data_request *r, mb_set_writer *w, const mb_progress *p)
 {
-    return prepare_kind(r, UNITS, w, p);
+    return prepare_kind(r, CODES, UNITS, w, p);
+}
+
+static mb_err prepare_patches(const mb_data_request *r, mb_set_writer *w, const mb_progress *p)
+{
+    return prepare_kind(r, 0, 0, w, p);
 }
 
 const mb_source mb_procedural = {
@@ -214,4 +220,13 @@ const mb_source mb_procedural_speech = {
     .text_vocab = 320,
     .identify = mb_identify_by_vocab,
     .prepare = prepare_speech,
+};
+
+const mb_source mb_procedural_patches = {
+    .name = "procedural-patches",
+    .about = "procedural with images as patches of pixels in place of ids; no download",
+    .version = 1,
+    .text_vocab = 320,
+    .identify = mb_identify_by_vocab,
+    .prepare = prepare_patches,
 };

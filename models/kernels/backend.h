@@ -103,6 +103,11 @@ typedef struct mb_backend {
     void (*classify)(mb_ctx *, float *loss, mb_real *dx, float *dw, const mb_real *x,
                      const mb_tensor *w, const int32_t *target, float scale, float z, int64_t t);
 
+    /* y and dy (T, S) are fp32; dy NULL when not recording, else set; wanted (T, S) is host memory
+     */
+    void (*regress)(mb_ctx *, float *loss, float *dy, const float *y, const float *wanted,
+                    float scale, int64_t t, int64_t s);
+
     void (*sum_squares)(mb_ctx *, double *sum, const float *x, int64_t n);
     void (*adamw)(mb_ctx *, float *p, float *g, float *m, float *v, int64_t n, const mb_adamw *how);
 } mb_backend;

@@ -147,6 +147,9 @@ const mb_route *mb_route_padded(mb_ctx *c, int groups, const int64_t *count, con
 /* Rows ROW[0] .. ROW[N-1] of T, each once at most, in one group. */
 const mb_route *mb_route_rows(mb_ctx *c, int64_t t, const int32_t *row, int64_t n);
 
+/* Rows token[0] .. token[n-1] of T, ascending, in one group. TOKEN is borrowed. */
+const mb_route *mb_route_some(mb_ctx *c, int64_t t, const int32_t *token, int64_t n);
+
 enum mb_score { MB_SOFTMAX, MB_SIGMOID };
 enum mb_choice { MB_TOKEN_CHOOSES, MB_EXPERT_CHOOSES };
 
@@ -181,6 +184,9 @@ typedef struct mb_routed { /* what a learned route did; holds after mb_ctx_sync(
 const mb_route *mb_choose(mb_ctx *c, mb_tensor *logits, const mb_router *how, mb_routed *out);
 
 /* ---- operations with gradients ------------------------------------------------------------ */
+
+/* X (rows, cols), host memory, as an activation into which no gradient flows. */
+mb_tensor *mb_input(mb_ctx *c, const char *name, int64_t rows, int64_t cols, const float *x);
 
 /* y[t] = table[token[t]].  table (V, D), token (T); returns (T, D). */
 mb_tensor *mb_embed(mb_ctx *c, mb_tensor *table, const int32_t *token, int64_t t);
@@ -265,6 +271,13 @@ mb_tensor *mb_jitter(mb_ctx *c, mb_tensor *x, float eps, uint64_t key);
    target, and holds after mb_ctx_sync(). Model FLOPs are those of the rows that have one. */
 void mb_classify(mb_ctx *c, mb_tensor *x, mb_tensor *w, const int32_t *target, float scale, float z,
                  float *loss);
+
+/* Squared error: for each row
+     loss[t] = mean over j of (y[t][j] - wanted[t][j])^2;   total = sum loss[t] * scale
+   and, while recording, the gradient of the total with respect to y at once: a root like
+   mb_classify. y (T, S) from mb_logits(); wanted (T, S) and loss (T), both host memory; loss holds
+   after mb_ctx_sync(). */
+void mb_regress(mb_ctx *c, mb_tensor *y, const float *wanted, float scale, float *loss);
 
 /* ---- optimiser ----------------------------------------------------------------------------- */
 

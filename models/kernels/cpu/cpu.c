@@ -108,6 +108,7 @@ const mb_backend mb_cpu = {
     .jitter = cpu_jitter,
     .jitter_bwd = cpu_jitter_bwd,
     .classify = cpu_classify,
+    .regress = cpu_regress,
     .sum_squares = cpu_sum_squares,
     .adamw = cpu_adamw,
 };

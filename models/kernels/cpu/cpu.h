@@ -145,6 +145,8 @@ void cpu_jitter_bwd(mb_ctx *c, float *dx, const float *dy, float eps, uint64_t k
 void cpu_classify(mb_ctx *c, float *loss, float *dx, float *dw, const float *x, const mb_tensor *w,
                   const int32_t *target, float scale, float z, int64_t t);
 /* adamw.c */
+void cpu_regress(mb_ctx *c, float *loss, float *dy, const float *y, const float *wanted,
+                 float scale, int64_t t, int64_t s);
 void cpu_sum_squares(mb_ctx *c, double *sum, const float *x, int64_t n);
 void cpu_adamw(mb_ctx *c, float *p, float *g, float *m, float *v, int64_t n, const mb_adamw *how);
 

@@ -323,6 +323,19 @@ static void cuda_jitter_bwd(mb_ctx *base, mb_real *dx, const mb_real *dy, float 
 /* ---- optimiser
  * ------------------------------------------------------------------------------------ */
 
+static void cuda_regress(mb_ctx *base, float *loss, float *dy, const float *y, const float *wanted,
+                         float scale, int64_t t, int64_t s)
+{
+    cuda_ctx *c = cuda_of(base);
+    float *losses = cuda_space(c, (size_t)t * sizeof *losses);
+
+    if (t == 0)
+        return;
+    cu_regress(&c->cu, losses, dy, y, cuda_indices(c, wanted, (size_t)(t * s) * sizeof *wanted),
+               scale, t, s);
+    cuda_fetch_to(base, loss, losses, (size_t)t * sizeof *loss);
+}
+
 static void cuda_sum_squares(mb_ctx *base, double *sum, const float *x, int64_t n)
 {
     cuda_ctx *c = cuda_of(base);
@@ -410,6 +423,7 @@ const mb_backend mb_cuda = {
     .jitter = cuda_jitter,
     .jitter_bwd = cuda_jitter_bwd,
     .classify = cuda_classify,
+    .regress = cuda_regress,
     .sum_squares = cuda_sum_squares,
     .adamw = cuda_adamw,
 };

@@ -133,6 +133,12 @@ void cu_attend_cached(cu *on, void *y, const void *x, const cu_cached *a, int64_
 void cu_cross_entropy(cu *on, float *loss, void *dlogits, const float *logits,
                       const int32_t *target, const float *scale, float z, int64_t t, int64_t v);
 
+/* ---- regress.cu ----------------------------------------------------------------------------- */
+
+/* loss (T), dy (T, S) or NULL: as in op.h, all on the device. */
+void cu_regress(cu *on, float *loss, float *dy, const float *y, const float *wanted, float scale,
+                int64_t t, int64_t s);
+
 /* ---- adamw.cu ------------------------------------------------------------------------------- */
 
 /* partial: cu_squares_partials(n) doubles */

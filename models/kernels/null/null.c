@@ -154,6 +154,11 @@ static void classify(mb_ctx *c, float *loss, float *dx, float *dw, const float *
 {
 }
 
+static void regress(mb_ctx *c, float *loss, float *dy, const float *y, const float *wanted,
+                    float scale, int64_t t, int64_t s)
+{
+}
+
 static void sum_squares(mb_ctx *c, double *sum, const float *x, int64_t n)
 {
 }
@@ -202,6 +207,7 @@ const mb_backend mb_null = {
     .jitter = jitter,
     .jitter_bwd = jitter_bwd,
     .classify = classify,
+    .regress = regress,
     .sum_squares = sum_squares,
     .adamw = adamw,
 };

@@ -50,6 +50,7 @@ const mb_backend mb_ref = {
     .jitter = mb_ref_jitter,
     .jitter_bwd = mb_ref_jitter_bwd,
     .classify = mb_ref_classify,
+    .regress = mb_ref_regress,
     .sum_squares = mb_ref_sum_squares,
     .adamw = mb_ref_adamw,
 };
