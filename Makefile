@@ -9,11 +9,12 @@ CFLAGS ?= $(if $(SAN),-O1 -fno-omit-frame-pointer,-O3) -g -march=$(ARCH)
 # PAPI=0 builds without PAPI's counters, in a folder of its own.
 PAPI   ?= 1
 PAPI1  := $(filter-out 0,$(PAPI))
-# MEDIA=0 builds without libsndfile, libpng and flite: the data set `spoken` cannot be prepared then.
+# MEDIA=0 builds without libsndfile, libpng, libjpeg and flite: the data set `spoken` cannot be
+# prepared then, and neither pictures nor sounds imported.
 MEDIA  ?= 1
 MEDIA1 := $(filter-out 0,$(MEDIA))
 B      := build/$(notdir $(CC))$(if $(SAN),-san)$(if $(filter-out native,$(ARCH)),-$(ARCH))
-B      := $B$(if $(PAPI1),,-papi0)$(if $(MEDIA1),,-media0)
+B      := $B$(if $(PAPI1),,-papi0)$(if $(MEDIA1),,-media0)$(if $(FUZZ),-fuzz)
 # CUDA=0 builds without the backend for GPUs; EMULATE=1 runs its kernels on the host, for tests.
 NVCC   ?= $(shell command -v nvcc 2>/dev/null)
 CUDA   ?= $(if $(NVCC)$(EMULATE),1,0)
@@ -30,7 +31,7 @@ FLITE  := $(patsubst %,-lflite_cmu_us_%,kal16 slt rms awb) -lflite_usenglish -lf
 SANITIZE := $(if $(SAN),-fsanitize=address$(comma)undefined -fno-sanitize-recover=all)
 OWN    := -std=c11 -I. -I$B -D_GNU_SOURCE -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes \
           -Wmissing-prototypes -Wno-unused-parameter -fopenmp -fno-math-errno -fno-trapping-math \
-          $(SANITIZE) -MMD -MP \
+          $(SANITIZE) $(if $(FUZZ),-fsanitize=fuzzer-no-link) -MMD -MP \
           $(if $(CUDA1),-DMB_CUDA) $(if $(EMULATE),-Itests/emulate) \
           $(if $(CUDNN)$(CUPTI),-isystem profiles/c -isystem $(CUDA_HOME)/include)
 # What CUDA's own compiler gets, and for which devices: code for Hopper, and what others translate.
@@ -38,7 +39,7 @@ NVOWN  := -std=c++20 -O3 -I. -Werror all-warnings -Xcompiler -Wall,-Wextra,-fno-
 DEVICES ?= -gencode arch=compute_90,code=sm_90 -gencode arch=compute_80,code=compute_80
 CUDART := $(addprefix -L$(CUDA_HOME)/,lib lib64) -lcudart_static -lstdc++ -ldl -lrt -lpthread
 LDLIBS := -lsqlite3 -linih -ljansson -lcsv -lmd -lhwloc -lz -lm $(if $(PAPI1),-lpapi -lsde) \
-          $(if $(MEDIA1),-lsndfile -lpng $(FLITE)) $(if $(EMULATE),-lstdc++,$(if $(CUDA1),$(CUDART)))
+          $(if $(MEDIA1),-lsndfile -lpng -ljpeg $(FLITE)) $(if $(EMULATE),-lstdc++,$(if $(CUDA1),$(CUDART)))
 
 # As harness/main.c does for itself: tests share the machine with other work.
 export GOMP_SPINCOUNT ?= 1000
@@ -49,13 +50,13 @@ export UBSAN_OPTIONS := halt_on_error=1:abort_on_error=1:print_stacktrace=1
 # Debian packages to build and run, and those that only tests need.
 DEPS      := libsqlite3-dev libinih-dev libjansson-dev libcsv-dev libmd-dev libhwloc-dev \
              zlib1g-dev gnuplot-nox $(if $(PAPI1),libpapi-dev) \
-             $(if $(MEDIA1),libsndfile1-dev libpng-dev flite1-dev)
+             $(if $(MEDIA1),libsndfile1-dev libpng-dev libjpeg62-turbo-dev flite1-dev)
 TEST_DEPS := libcriterion-dev sqlite3 clang-format cppcheck
 
 FOLDERS := base models models/kernels models/kernels/ref models/kernels/cpu models/kernels/null \
            models/kernels/cuda \
            workloads profiles results harness
-MEDIA_C := workloads/sound_read.c workloads/picture.c workloads/voice.c
+MEDIA_C := $(patsubst %,workloads/%.c,sound_read picture jpeg voice)
 UNUSED  := harness/main.c profiles/$(if $(PAPI1),no_papi.c,papi.c) \
            $(patsubst %,profiles/%.c,$(if $(CUPTI),no_cupti no_activity,cupti cupti_sets activity)) \
            $(patsubst %,models/kernels/cuda/%.c,$(if $(CUDNN),no_cudnn,cudnn cudnn_graph) \
@@ -70,13 +71,13 @@ FAKES   := $(if $(CUPTI),$(addprefix $B/tests/fake/,libcuda.so.1 libnvidia-ml.so
 # Programs of the benchmark: a worker, the driver, makers of large databases and of token data.
 BENCH   := step driver synthetic tokens
 BENCH_C := $(wildcard bench/*.c)
-ALL_C   := $(SOURCES) harness/main.c $(TESTS) $(wildcard tests/fake/*.c) $(BENCH_C)
+ALL_C   := $(SOURCES) harness/main.c $(TESTS) $(wildcard tests/fake/*.c tests/fuzz/*.c) $(BENCH_C)
 ALL_H   := $(foreach d,$(FOLDERS) tests bench,$(wildcard $d/*.h)) \
            $(wildcard models/kernels/cuda/*.cu models/kernels/cuda/*.cuh tests/emulate/*)
 TEXTS   := $(wildcard results/*.sql plots/*.sql plots/*.gp profiles/*.sql profiles/*.ini bench/*.sql)
 obj      = $(addsuffix .o,$(patsubst %.c,$B/%,$(patsubst %.cpp,$B/%,$(patsubst %.cu,$B/%.cu,$1))))
 
-.PHONY: all cuda-check emulated deps test-deps demo test bench bench-peers bench-python gpu-check gpu-bundle golden layers format format-check analyse config help clean
+.PHONY: all cuda-check emulated deps test-deps demo test bench bench-peers bench-python gpu-check gpu-bundle golden fuzz fuzz-run layers format format-check analyse config help clean
 all: $B/motbench
 .DELETE_ON_ERROR:
 $B/motbench: $(call obj,harness/main.c) $B/libmotbench.a
@@ -130,6 +131,15 @@ FORCE:
 $B/harness/facts.o $B/harness/main.o $B/bench/driver.o: $B/harness/build.h
 -include $(patsubst %.o,%.d,$(call obj,$(ALL_C) $(KERNELS) $(EMULATED)))
 
+# libFuzzer comes with clang alone. What a fuzzer has found is kept for the next time.
+FUZZ_SECONDS ?= 60
+fuzz: ## bytes of all kinds for whatever reads files of users (FUZZ_SECONDS=60 for each reader)
+	@$(MAKE) -s CC=clang SAN=1 FUZZ=1 CUDA=0 fuzz-run
+fuzz-run: $B/tests/fuzz/fuzz
+	@sh tests/fuzz/run.sh $< $(FUZZ_SECONDS) build/fuzz
+$B/tests/fuzz/fuzz: $(call obj,tests/fuzz/fuzz.c $(filter base/% workloads/%,$(SOURCES)))
+	$(CC) $(OWN) -fsanitize=fuzzer $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
 # What is missing is installed as root or through sudo; else the one command is printed.
 deps:      ; @sh harness/install.sh $(DEPS)
 test-deps: ; @sh harness/install.sh $(TEST_DEPS)
@@ -170,7 +180,7 @@ $(CHECKED): build/cuda-check/%.o: %
 	    -gencode arch=compute_80,code=compute_80 -c -o $@ $<
 -include $(CHECKED:.o=.d)
 # With EMULATE=1: the kernels' own tests, and whole models, on the host.
-emulated: $B/tests/all ; $B/tests/all --filter '@(op|cuda|golden|cost)/*'
+emulated: $B/tests/all ; $B/tests/all --filter '@(@(op|op_hand|cuda|graph|golden|cost)/*|memory/*device*)'
 layers: ; @sh tests/layers.sh
 format: ; clang-format -i $(ALL_C) $(ALL_H)
 format-check: | test-deps ; clang-format --dry-run -Werror $(ALL_C) $(ALL_H)

@@ -13,7 +13,7 @@
 mb_err mb_map_open(const char *path, mb_map *out)
 {
     struct stat st;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* which a pipe would wait for */
     mb_err err = MB_OK;
 
     memset(out, 0, sizeof *out);
@@ -118,6 +118,13 @@ mb_err mb_make_folders(const char *path)
 bool mb_exists(const char *path)
 {
     return access(path, F_OK) == 0;
+}
+
+bool mb_is_folder(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
 char *mb_format(const char *format, ...)

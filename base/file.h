@@ -33,6 +33,7 @@ void mb_replace_abort(mb_replace *r);    /* accepts a zeroed or already committe
 mb_err mb_make_folders(const char *path);
 
 bool mb_exists(const char *path);
+bool mb_is_folder(const char *path);
 
 /* printf into a fresh string that the caller frees; aborts when memory is gone. */
 __attribute__((format(printf, 1, 2))) char *mb_format(const char *format, ...);

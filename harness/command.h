@@ -14,6 +14,7 @@ mb_err mb_command_list(int argc, char **argv);
 mb_err mb_command_table(int argc, char **argv);
 mb_err mb_command_plot(int argc, char **argv);
 mb_err mb_command_data(int argc, char **argv);
+mb_err mb_command_import(int argc, char **argv); /* of "motbench data import" */
 mb_err mb_command_score(int argc, char **argv);
 mb_err mb_command_generate(int argc, char **argv);
 mb_err mb_command_quality(int argc, char **argv);

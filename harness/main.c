@@ -25,7 +25,7 @@ static const struct verb {
     { "plot", mb_command_plot, "a figure of results" },
     { "list", mb_command_list,
       "what there is: architectures, workloads, data, runs, settings, ..." },
-    { "data", mb_command_data, "list, prepare and verify data sets" },
+    { "data", mb_command_data, "list, prepare, verify and import data sets" },
     { "score", mb_command_score, "logits of a checkpoint for any tokens" },
     { "generate", mb_command_generate, "images, captions and speech by a run's model" },
     { "quality", mb_command_quality, "what a run's model is good for, beside its loss" },

@@ -62,8 +62,8 @@ typedef struct mb_settings {
     char name[64]; /* of the workload */
     char *file;    /* that it was read from; NULL: none */
     enum mb_workload_kind kind;
-    int source; /* index into the names of workload.data */
     int text_vocab;
+    char source[MB_STRING_MAX]; /* workload.data */
     char path[MB_STRING_MAX], fashion_dir[MB_STRING_MAX], wordnet_dir[MB_STRING_MAX];
     char stamps_dir[MB_STRING_MAX];
     mb_mixture mixture;

@@ -41,21 +41,22 @@ static mb_err check_sizes(const mb_settings *s)
 
 static mb_err check_data(mb_settings *s)
 {
-    const char *source = mb_settings_data(s).source;
-
     if (s->kind == MB_TRANSFUSION)
         return mb_fail(MB_EINVAL,
                        "%s: key 'kind': not supported by this build, expected chameleon or "
                        "chameleon-speech",
                        mb_settings_place(s, NULL, "workload", "kind"));
-    if (!strcmp(source, "shards") && !*s->path)
+    if (mb_data_known(s->source))
+        return mb_fail_in(MB_EINVAL, "%s: key 'data'",
+                          mb_settings_place(s, NULL, "workload", "data"));
+    if (!strcmp(s->source, "shards") && !*s->path)
         return mb_fail(MB_EINVAL, "%s: key 'data': shards need key 'path', the user's own data",
                        mb_settings_place(s, NULL, "workload", "data"));
     if (s->mixture.pair_weight == 0 && s->mixture.text_weight == 0)
         return mb_fail(MB_EINVAL, "%s: key 'pair_weight': 0 like text_weight, expected one above 0",
                        mb_settings_place(s, NULL, "workload", "pair_weight"));
-    if (s->text_vocab == 0 && strcmp(source, "shards"))
-        s->text_vocab = strncmp(source, "procedural", strlen("procedural")) ? 4096 : 320;
+    if (s->text_vocab == 0)
+        s->text_vocab = mb_data_text_vocab(s->source);
     return MB_OK;
 }
 
@@ -139,7 +140,7 @@ void mb_pairs_free(mb_pair *pairs, size_t n)
 mb_data_request mb_settings_data(const mb_settings *s)
 {
     return (mb_data_request){
-        .source = mb_setting_find("workload", "data")->names[s->source],
+        .source = s->source,
         .text_vocab = s->text_vocab,
         .path = *s->path ? s->path : NULL,
         .fashion_dir = *s->fashion_dir ? s->fashion_dir : NULL,

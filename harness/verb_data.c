@@ -1,5 +1,6 @@
 /* motbench data: lists, prepares and verifies data sets. A set is named as in a workload, by its
-   source and settings, or by a workload file. */
+   source and settings, or by a workload file. Importing has its own command line (verb_import.c).
+ */
 #include "harness/command.h"
 #include "harness/options.h"
 #include "harness/progress.h"
@@ -60,7 +61,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         break;
     case ARGP_KEY_END:
         if (!o->action || (find_action(o->action)->of_set && !o->set))
-            argp_error(state, "expected list, prepare SET or verify SET");
+            argp_error(state, "expected list, prepare SET, verify SET or import NAME");
         break;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -124,7 +125,14 @@ static mb_err prepare(const data_options *o)
 
 static mb_err verify_set(const mb_data_request *request, const data_options *o)
 {
-    return mb_data_verify(request, stdout);
+    mb_data *d;
+    mb_err err;
+
+    MB_TRY(mb_data_verify(request, stdout));
+    MB_TRY(mb_data_open(request, &d));
+    err = mb_data_describe(d, stdout);
+    mb_data_close(d);
+    return err;
 }
 
 static mb_err verify(const data_options *o)
@@ -135,6 +143,13 @@ static mb_err verify(const data_options *o)
 static mb_err list(const data_options *o)
 {
     return mb_list_data(o->common.format);
+}
+
+/* The command line of what goes on behind "data". */
+static mb_err run_import(int argc, char **argv)
+{
+    argv[1] = (char *)"motbench data import"; /* for argp's messages */
+    return mb_command_import(argc - 1, argv + 1);
 }
 
 mb_err mb_command_data(int argc, char **argv)
@@ -148,15 +163,18 @@ mb_err mb_command_data(int argc, char **argv)
     static const struct argp argp = {
         options,
         parse,
-        "list\nprepare SET\nverify SET",
-        "Lists, prepares and verifies data sets."
-        "\vSET is fashion, spoken, procedural, procedural-speech, shards or a workload file.",
+        "list\nprepare SET\nverify SET\nimport NAME --from FORMAT FILE...",
+        "Lists, prepares and verifies data sets, and imports your own."
+        "\vSET is fashion, spoken, procedural, procedural-speech, shards, the NAME of an imported "
+        "set, or a workload file. `motbench data import --help` tells of importing.",
         children,
         NULL,
         NULL,
     };
     data_options o = { 0 };
 
+    if (argc > 1 && !strcmp(argv[1], "import"))
+        return run_import(argc, argv);
     argp_parse(&argp, argc, argv, 0, NULL, &o);
     return find_action(o.action)->run(&o);
 }

@@ -11,17 +11,19 @@ typedef struct mb_layer {
 } mb_layer;
 
 /* One pass over one batch. Rows of the hidden state are in home order: sorted by modality when any
-   part is routed by modality, else in order of positions. Only attention needs to know. */
+   part is routed by modality, else in order of positions. Only attention needs to know. With padded
+   groups R >= T rows: those that are no position's have token 0 and no target, so that nothing
+   flows back from them. */
 typedef struct mb_pass {
     mb_ctx *c;
     const mb_arch *arch;
     const mb_model_config *config;
     bool training;
-    double share;        /* of this micro-batch in the step: scales auxiliary losses */
-    uint64_t seed, draw; /* keys of this pass */
-    int64_t rows;        /* T = B L */
-    const int32_t *token, *target, *position;  /* (T), home order */
-    const uint8_t *modality, *target_modality; /* (T), home order */
+    double share;         /* of this micro-batch in the step: scales auxiliary losses */
+    uint64_t seed, draw;  /* keys of this pass */
+    int64_t tokens, rows; /* T = B L, R */
+    const int32_t *token, *target, *position;  /* (R), home order */
+    const uint8_t *modality, *target_modality; /* (R), home order */
     const uint8_t *norm_slice;                 /* modality, or NULL when norms have one slice */
     const mb_route *route[MB_BY_ROUTER];       /* MB_BY_NONE, MB_BY_MODALITY */
     mb_span span;
@@ -31,8 +33,11 @@ typedef struct mb_pass {
     const float *cut;  /* (N, E) of mb_router; NULL: none */
     float *least;      /* (N, E) of mb_router; NULL: not wanted */
     mb_routed *routed; /* (N) what each layer's learned route did */
-    float *loss;       /* (T), home order */
+    float *loss;       /* (R), home order */
 } mb_pass;
+
+/* Whether any part goes by modality, so that rows are sorted. */
+bool mb_arch_by_modality(const mb_arch *a);
 
 /* Layer number INDEX on x (T, D); returns the new hidden state. */
 mb_tensor *mb_block(mb_pass *p, const mb_layer *l, int index, mb_tensor *x);
@@ -54,14 +59,23 @@ struct mb_model {
     int64_t total, n_matrices, n_embeddings;
 };
 
+/* Says how much memory M takes, what would take less, and why it cannot be had: the message there
+   is. MB_ENOMEM. */
+mb_err mb_model_refuse(const mb_model *m);
+
 /* Starts a pass over BATCH: sorts rows by modality where the architecture wants that, makes the
    known routes. The arrays live until mb_ctx_reset(). */
 void mb_pass_begin(mb_pass *p, mb_model *m, const mb_batch *batch);
 
-/* ROW (T) in home order; NULL for NULL. */
+/* ROW (T) in home order; NULL for NULL. Passes without targets have no padding. */
 const int32_t *mb_pass_order(const mb_pass *p, const int32_t *row);
 
-/* Embedding, layers and final norm: the hidden state (T, D) that the head reads. */
+/* Equal for passes that ask the backend for the same calls on the same shapes: of the same model,
+   on batches that are alike in size, rows by modality and kind of spans. LAST: the optimiser's
+   calls follow. */
+uint64_t mb_pass_key(const mb_pass *p, const mb_model *m, bool last);
+
+/* Embedding, layers and final norm: the hidden state (R, D) that the head reads. */
 mb_tensor *mb_pass_forward(mb_pass *p, const mb_model *m);
 
 #endif

@@ -32,6 +32,7 @@ static mb_err check_ranges(const mb_arch *arch, const mb_model_config *m)
         { "modalities", m->modalities, 1, MB_MODALITIES },
         { "width", m->width, 2, 1 << 16 },
         { "layers", m->layers, 1, 1000 },
+        { "pad", m->pad, 0, 1 << 16 },
         { "heads", m->heads, 1, 1 << 15 },
         { "ffn_width", m->ffn_width, 0, 1 << 20 },
         { "ffn_multiple", m->ffn_multiple, m->ffn_width == 0, 1 << 16 },
@@ -155,8 +156,7 @@ static mb_err allocate(mb_model *m)
     place(m);
     m->data = mb_ctx_alloc(m->c, 4 * sizeof(float) * (size_t)m->total + sizeof *m->squares);
     if (!m->data)
-        return mb_fail_in(MB_ENOMEM, "%lld parameters with gradient and moments",
-                          (long long)m->total);
+        return mb_model_refuse(m);
     m->grad = m->data + m->total;
     m->moment[0] = m->grad + m->total;
     m->moment[1] = m->moment[0] + m->total;
@@ -227,18 +227,33 @@ static void make_params(mb_model *m)
     m->head->rank = 2;
 }
 
-/* A batch of the largest size whose rows are spread over the modalities: for sizing. */
+/* What is left must do for what the backend will keep for itself, which is asked for in the first
+   step. */
+static mb_err check_rest(const mb_model *m)
+{
+    mb_memory b = mb_model_memory(m);
+    size_t left = mb_ctx_free_bytes(m->c), needed = (size_t)(b.copies + b.head);
+
+    if (left == 0 || left >= needed)
+        return MB_OK;
+    mb_fail(MB_ENOMEM, "copies and workspaces need %.2f GiB, %.2f are free",
+            (double)needed / (1 << 30), (double)left / (1 << 30));
+    return mb_model_refuse(m);
+}
+
+/* A batch of the largest size, whose rows need the most padding: one of each modality, and the rest
+   are text. */
 static mb_err size_scratch(mb_model *m)
 {
     size_t t = (size_t)(m->config.batch * m->config.len);
     int32_t *zeros = mb_zalloc(t, sizeof *zeros);
-    uint8_t *text = mb_zalloc(t, 1);
+    uint8_t *modality = mb_zalloc(t, 1);
     mb_batch batch = { .batch = m->config.batch,
                        .len = m->config.len,
                        .token = zeros,
                        .target = zeros,
-                       .modality = text,
-                       .target_modality = text,
+                       .modality = modality,
+                       .target_modality = modality,
                        .position = zeros,
                        .lo = zeros,
                        .hi = zeros };
@@ -247,6 +262,8 @@ static mb_err size_scratch(mb_model *m)
     size_t bytes = 0;
     mb_err err = mb_ctx_open_sizing(real, &m->c);
 
+    for (int i = 1; i < m->config.modalities && (size_t)i < t; i++)
+        modality[i] = (uint8_t)i;
     if (!err) {
         err = mb_model_gradients(m, &batch, 0, &losses);
         bytes = mb_ctx_peak(m->c);
@@ -254,8 +271,10 @@ static mb_err size_scratch(mb_model *m)
     }
     m->c = real;
     free(zeros);
-    free(text);
-    return err ? err : mb_ctx_reserve(m->c, bytes);
+    free(modality);
+    if (!err && mb_ctx_reserve(m->c, bytes))
+        err = mb_model_refuse(m);
+    return err ? err : check_rest(m);
 }
 
 mb_err mb_model_open(mb_ctx *c, const mb_arch *arch, const mb_model_config *config, uint64_t seed,

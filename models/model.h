@@ -47,6 +47,9 @@ typedef struct mb_model_config {
     enum mb_gate_place gate;
     enum mb_slices slices;
     enum mb_recomputed recompute;
+    int pad; /* rows of each modality are padded to a multiple of it; 0 or 1: to none */
+    enum mb_attention attention; /* on a device */
+    bool graph;                  /* a device launches steps of known shapes as a whole */
     bool qk_norm;
     float norm_eps, rope_base;
     float z_loss; /* weight of lse^2 of the logits [Chameleon 2.3] */

@@ -14,7 +14,7 @@ static void add_losses(const mb_pass *p, mb_losses *out)
     double sum = 0; /* of modality m, in a register while one modality lasts */
     int m = -1;
 
-    for (int64_t i = 0; i < p->rows; i++) {
+    for (int64_t i = 0; i < p->tokens; i++) {
         int64_t row = p->span.at ? p->span.at[i] : i;
 
         if (p->target[row] < 0)
@@ -102,10 +102,16 @@ static int64_t count_targets(const mb_batch *batches, int n)
     return targets;
 }
 
+/* A device knows the shapes of a pass beforehand, but for learned routes without a limit. */
+static bool has_known_shapes(const mb_model *m)
+{
+    return m->arch->ffn != MB_BY_ROUTER || m->config.capacity > 0;
+}
+
 /* Gradients of the mean loss of N micro-batches, added to what the parameters hold. The pass of the
-   last one is left to the caller to finish, who may have more for the backend to do. */
-static mb_err accumulate(mb_model *m, const mb_batch *batches, int n, int64_t step, mb_pass *p,
-                         mb_losses *out)
+   last one is left to the caller to finish, who has more for the backend to do if UPDATES. */
+static mb_err accumulate(mb_model *m, const mb_batch *batches, int n, int64_t step, bool updates,
+                         mb_pass *p, mb_losses *out)
 {
     int64_t targets = count_targets(batches, n);
     float scale = targets > 0 ? 1.0f / (float)targets : 0.0f;
@@ -119,6 +125,8 @@ static mb_err accumulate(mb_model *m, const mb_batch *batches, int n, int64_t st
         p->training = true;
         p->share = 1.0 / n;
         p->draw = (uint64_t)step * (uint64_t)n + (uint64_t)b;
+        if (m->config.graph && has_known_shapes(m))
+            mb_ctx_graph(m->c, mb_pass_key(p, m, updates && b == n - 1));
         mb_ctx_record(m->c, true);
         run(p, m, scale);
         mb_backward(m->c);
@@ -133,7 +141,7 @@ mb_err mb_model_gradients(mb_model *m, const mb_batch *batch, int64_t step, mb_l
 
     memset(out, 0, sizeof *out);
     mb_ctx_clear(m->c, m->grad, (size_t)m->total * sizeof *m->grad);
-    MB_TRY(accumulate(m, batch, 1, step, &p, out));
+    MB_TRY(accumulate(m, batch, 1, step, false, &p, out));
     return finish(&p, out);
 }
 
@@ -163,7 +171,7 @@ mb_err mb_model_step(mb_model *m, const mb_batch *batches, int n, const mb_optim
     mb_pass p;
 
     memset(out, 0, sizeof *out);
-    MB_TRY(accumulate(m, batches, n, step, &p, out));
+    MB_TRY(accumulate(m, batches, n, step, true, &p, out));
     mb_ctx_at(m->c, MB_OPTIMIZER, -1);
     mb_sum_squares(m->c, m->squares, m->grad, m->total);
     mb_ctx_fetch(m->c, &squares, m->squares, sizeof squares);
@@ -200,7 +208,7 @@ mb_err mb_model_losses(mb_model *m, const mb_batch *batch, float *loss)
     mb_pass_begin(&p, m, batch);
     run(&p, m, 0.0f);
     err = mb_ctx_sync(m->c);
-    for (int64_t i = 0; i < p.rows; i++)
+    for (int64_t i = 0; i < p.tokens; i++)
         loss[i] = p.loss[p.span.at ? p.span.at[i] : i];
     mb_ctx_reset(m->c);
     mb_ctx_count(m->c, true);

@@ -31,7 +31,7 @@ BEGIN {
     door["cupti_profiler_host.h"] = door["cupti_range_profiler.h"] = door["cupti_target.h"] = "profiles"
     door["cuda.h"] = "models/kernels"
     door["cuda_runtime.h"] = "models/kernels"; door["cudnn_graph.h"] = "models/kernels"; door["ini.h"] = "harness"; door["hwloc.h"] = "harness"
-    door["sndfile.h"] = "workloads"; door["png.h"] = "workloads"; door["flite/flite.h"] = "workloads"
+    door["sndfile.h"] = "workloads"; door["png.h"] = "workloads"; door["jpeglib.h"] = "workloads"; door["flite/flite.h"] = "workloads"
 }
 {
     from = folder($1); line = $0; header = $3

@@ -73,8 +73,8 @@ Test(data, what_is_not_prepared_is_missing)
 
 Test(data, bad_requests_are_refused)
 {
-    static const mb_data_request bad[] = {
-        { .source = "nothing" },
+    static const mb_data_request nothing = { .source = "nothing" }, bad[] = {
+        { .source = "no/thing" },
         { .source = NULL },
         { .source = "procedural", .text_vocab = 100 },
         { .source = "procedural", .text_vocab = -1 },
@@ -85,6 +85,8 @@ Test(data, bad_requests_are_refused)
 
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         cr_expect_eq(mb_data_prepare(&bad[i], NULL, NULL), MB_EINVAL, "%zu", i);
+    cr_expect_eq(mb_data_prepare(&nothing, NULL, NULL), MB_EMISSING);
+    cr_expect_not_null(strstr(mb_message(), "neither a source (fashion, "), "%s", mb_message());
 }
 
 static char *in_set(const char *name)
@@ -254,15 +256,16 @@ Test(data, the_list_has_every_source_and_set)
     char all[1024] = "";
 
     cr_assert_eq(mb_data_list(note_listing, all), MB_OK);
-    cr_expect_str_eq(all, "fashion: not prepared; spoken: not prepared; procedural: not prepared; "
-                          "procedural-speech: not prepared; shards: not prepared; ");
+    cr_expect_str_eq(
+        all, "fashion: not prepared; spoken: not prepared; procedural: not prepared; "
+             "procedural-speech: not prepared; shards: not prepared; imported: not prepared; ");
     mb_data_close(data_open_procedural());
     cr_assert_eq(mkdir(data_path("fashion-v1-bpe2048.part"), 0777), 0);
     all[0] = '\0';
     cr_assert_eq(mb_data_list(note_listing, all), MB_OK);
     cr_expect_str_eq(all, "fashion-v1-bpe2048.part: incomplete; spoken: not prepared; "
                           "procedural-v1-bpe320: prepared; procedural-speech: not prepared; "
-                          "shards: not prepared; ");
+                          "shards: not prepared; imported: not prepared; ");
 }
 
 Test(data, a_home_that_cannot_be_written_is_an_error)

@@ -67,6 +67,47 @@ Test(shards, documents_are_cut_at_bos_eos_and_files_with_pairs_first)
     mb_data_close(d);
 }
 
+/* The same with speech: ids 24 .. 27, BOA 28, EOA 29. */
+static const char speech_map[] = "{ \"name\": \"mine\", \"vocab\": 30,\n"
+                                 "  \"text\": [0, 10], \"image\": [10, 20],\n"
+                                 "  \"speech\": [24, 28], \"boa\": 28, \"eoa\": 29,\n"
+                                 "  \"bos\": 20, \"eos\": 21, \"boi\": 22, \"eoi\": 23,\n"
+                                 "  \"tokens_per_image\": 3, \"dtype\": \"u16\",\n"
+                                 "  \"train\": \"s.bin\", \"val\": \"s.bin\" }\n";
+
+static mb_err prepare_speech(const uint16_t *id, size_t size)
+{
+    data_write_text("map.json", speech_map);
+    data_write("s.bin", id, size);
+    return prepare();
+}
+
+Test(shards, documents_with_speech_are_a_section_of_their_own)
+{
+    static const uint16_t good[] = { 20, 28, 24, 27, 29, 22, 10, 11, 12, 23, 21, 20,
+                                     1,  21, 20, 22, 10, 11, 12, 23, 28, 25, 29, 21 };
+    static const uint16_t outside[] = { 20, 24, 21 }, empty[] = { 20, 28, 29, 21 };
+    static const uint16_t mixed[] = { 20, 28, 24, 10, 29, 21 }, alone[] = { 20, 29, 21 };
+    mb_data_request r = request();
+    mb_data *d;
+
+    cr_assert_eq(prepare_speech(good, sizeof good), MB_OK, "%s", mb_message());
+    cr_assert_eq(mb_data_open(&r, &d), MB_OK, "%s", mb_message());
+    cr_expect(mb_data_section(d, MB_TRAIN, MB_HUMAN) == 2 &&
+              mb_data_section(d, MB_TRAIN, MB_TEXTS) == 1 &&
+              mb_data_section(d, MB_TRAIN, MB_PAIRS) == 0);
+    cr_expect_eq(mb_data_modalities(d), MB_SPEECH + 1);
+    mb_data_close(d);
+    cr_expect_eq(prepare_speech(outside, sizeof outside), MB_ECORRUPT);
+    cr_expect_not_null(strstr(mb_message(), "offset 2: id 24: a speech id outside boa .. eoa"));
+    cr_expect_eq(prepare_speech(empty, sizeof empty), MB_ECORRUPT);
+    cr_expect_not_null(strstr(mb_message(), "id 29: expected a speech id since boa at offset 2"));
+    cr_expect_eq(prepare_speech(mixed, sizeof mixed), MB_ECORRUPT);
+    cr_expect_not_null(strstr(mb_message(), "id 10: expected a speech id or eoa since boa"));
+    cr_expect_eq(prepare_speech(alone, sizeof alone), MB_ECORRUPT);
+    cr_expect_not_null(strstr(mb_message(), "id 29: eoa without boa"));
+}
+
 Test(shards, a_changed_file_makes_another_set)
 {
     mb_data_request r = request();
@@ -121,7 +162,7 @@ static const struct damage {
     { { 20, 22, 10, 20, 12, 21 }, 6, "offset 6: id 20: after 1 of 3 image ids" },
     { { 20, 22, 22, 10, 11, 12 }, 6, "offset 4: id 22: after 0 of 3 image ids" },
     { { 20, 22, 10, 4, 12, 23 }, 6, "offset 6: id 4: after 1 of 3 image ids" },
-    { { 20, 1, 22, 10, 11 }, 5, "offset 4: id 22: the file ends within the image" },
+    { { 20, 1, 22, 10, 11 }, 5, "offset 4: id 22: the file ends within what begins here" },
     { { 0 }, 0, "a.bin: offset 0: there are no ids" },
 };
 

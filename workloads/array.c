@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void *resize(void *array, size_t count, size_t size)
+void *mb_resize(void *array, size_t count, size_t size)
 {
     array = realloc(array, count * size);
     if (!array) {
@@ -19,14 +19,14 @@ void *mb_grow(void *array, size_t used, size_t *room, size_t size)
     if (used < *room)
         return array;
     *room = *room ? 2 * *room : 16;
-    return resize(array, *room, size);
+    return mb_resize(array, *room, size);
 }
 
 void mb_texts_add(mb_texts *t, const char *text, size_t size)
 {
     if (t->room - t->size < size) {
         t->room = 2 * (t->size + size);
-        t->bytes = resize(t->bytes, t->room, 1);
+        t->bytes = mb_resize(t->bytes, t->room, 1);
     }
     t->start = mb_grow(t->start, t->count + 1, &t->start_room, sizeof *t->start);
     memcpy(t->bytes + t->size, text, size);

@@ -5,6 +5,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* ARRAY with room for COUNT elements of SIZE bytes; aborts when memory is gone. */
+void *mb_resize(void *array, size_t count, size_t size);
+
 /* ARRAY with room for one more element of SIZE bytes after USED; aborts when memory is gone. */
 void *mb_grow(void *array, size_t used, size_t *room, size_t size);
 

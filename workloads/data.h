@@ -29,20 +29,50 @@ enum mb_section {
 };
 extern const char *const mb_section_name[MB_SECTIONS]; /* "pairs", "texts", "human", ... */
 
+/* How the user's own data become a set; all strings borrowed. Formats are those of
+   mb_import_format_name(). A document goes to the split that its file, or the data themselves, say;
+   else one in HOLD_OUT goes to val, all of one picture, chapter, ... together. */
+typedef struct mb_import {
+    const char *format;
+    const char *const *file[MB_SPLITS]; /* each ends with NULL, or is NULL */
+    const char *root; /* folder that pictures and sounds are named relative to; NULL: their file's
+                       */
+    int hold_out;     /* 2 or more */
+    int text_vocab;   /* 0: as many as the texts fill, at most 4096 */
+    int side;         /* of the square that pictures are made, pixels; a multiple of 4 */
+    int codes, units; /* ids of images and of speech */
+    bool synthetic;   /* speech is by synthetic voices, not by people */
+    bool drop;        /* leave out of train what val or test has as well, instead of refusing it */
+} mb_import;
+
+/* "jsonl", "wds", ...; NULL behind the last. ABOUT, unless NULL: what it is. */
+const char *mb_import_format_name(int i, const char **about);
+
 /* What to prepare or open; all strings borrowed. Two equal requests name the same folder. */
 typedef struct mb_data_request {
-    const char *source; /* a name of the table in prepare.c: "fashion", "spoken", ... */
+    const char *source; /* a name of the table in prepare.c, "fashion", ..., or an imported set */
     int text_vocab;     /* BPE size; 0: what the source has for a default */
     const char *path;   /* shards: the folder or modality map of the user's own data */
     /* Where the sources lie, or NULL: look, then download. */
     const char *fashion_dir, *wordnet_dir, *stamps_dir;
+    const mb_import *import; /* how the imported set is made; NULL: it is there already */
 } mb_data_request;
+
+/* Whether there is a source or an imported set of this name; MB_EMISSING says what there is. */
+mb_err mb_data_known(const char *source);
+/* What a text_vocab of 0 stands for; 0: the set has the one it was made with. */
+int mb_data_text_vocab(const char *source);
 
 /* $MOTBENCH_DATA, else $XDG_CACHE_HOME/motbench, else ~/.cache/motbench. Caller frees. */
 char *mb_data_home(void);
 
 /* Called now and then while preparing: what is being done, and how far (0..1). */
 typedef void mb_data_progress(void *user, const char *what, double fraction);
+
+/* Imports a set called NAME, of which there must be none. When something is wrong nothing is left.
+ */
+mb_err mb_data_import(const char *name, const mb_import *import, mb_data_progress *progress,
+                      void *user);
 
 /* Makes the set unless it is there and complete. Safe against interruption and against a second
    process doing the same. */
@@ -74,6 +104,10 @@ const char *mb_data_manifest(const mb_data *d);
 
 /* Checksums, and that every id and document of the set makes sense. */
 mb_err mb_data_verify(const mb_data_request *request, FILE *report);
+
+/* What the splits of a set hold: documents, their longest, tokens of each modality and the entropy
+   of their histogram. */
+mb_err mb_data_describe(const mb_data *d, FILE *out);
 
 /* Every known source and each prepared folder, one at a time; returns false at the end. */
 typedef struct mb_data_listing {

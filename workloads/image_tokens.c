@@ -23,16 +23,6 @@ void mb_image_cut(mb_image_shape s, const uint8_t *image, uint8_t *patch)
     }
 }
 
-void mb_image_join(mb_image_shape s, const uint8_t *patch, uint8_t *image)
-{
-    size_t row = (size_t)PATCH_SIDE * (size_t)s.channels;
-
-    for (int p = 0; p < mb_image_patches(s); p++) {
-        for (int r = 0; r < PATCH_SIDE; r++, patch += row)
-            memcpy(image + row_start(s, p, r), patch, row);
-    }
-}
-
 void mb_image_decode(mb_image_shape s, const uint16_t *code, const uint8_t *centroid,
                      uint8_t *image)
 {

@@ -26,9 +26,8 @@ static inline size_t mb_image_bytes(mb_image_shape s)
     return (size_t)s.side * (size_t)s.side * (size_t)s.channels;
 }
 
-/* IMAGE (side, side, channels) to PATCH (patches, 16 * channels), and back. */
+/* IMAGE (side, side, channels) to PATCH (patches, 16 * channels). */
 void mb_image_cut(mb_image_shape s, const uint8_t *image, uint8_t *patch);
-void mb_image_join(mb_image_shape s, const uint8_t *patch, uint8_t *image);
 
 /* The image that CODE (patches) stands for, with centroids (K, 16 * channels); codes are below K.
  */

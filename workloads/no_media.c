@@ -1,4 +1,4 @@
-/* Sounds, pictures and voices of a build without libsndfile, libpng and flite: none. */
+/* Sounds, pictures and voices of a build without libsndfile, libpng, libjpeg and flite: none. */
 #include "workloads/picture.h"
 #include "workloads/sound.h"
 #include "workloads/voice.h"
@@ -9,11 +9,19 @@ const char *const mb_voice_name[MB_VOICES] = { "kal16", "slt", "rms", "awb" };
 
 mb_err mb_media_check(void)
 {
-    return mb_fail(MB_EMISSING, "built without libsndfile, libpng and flite: install "
-                                "libsndfile1-dev, libpng-dev and flite1-dev, and make again");
+    return mb_fail(
+        MB_EMISSING,
+        "built without libsndfile, libpng, libjpeg and flite: install libsndfile1-dev, libpng-dev, "
+        "libjpeg62-turbo-dev and flite1-dev, and make again");
 }
 
 mb_err mb_sound_read(const char *path, mb_sound *out)
+{
+    memset(out, 0, sizeof *out);
+    return mb_media_check();
+}
+
+mb_err mb_sound_decode(const char *name, const void *bytes, size_t size, mb_sound *out)
 {
     memset(out, 0, sizeof *out);
     return mb_media_check();
@@ -25,6 +33,11 @@ mb_err mb_picture_read(const char *path, int side, uint8_t *out)
 }
 
 mb_err mb_picture_write(const char *path, const uint8_t *pixel, int width, int height, int channels)
+{
+    return mb_media_check();
+}
+
+mb_err mb_picture_decode(const char *name, const void *bytes, size_t size, int side, uint8_t *out)
 {
     return mb_media_check();
 }

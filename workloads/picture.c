@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LARGEST = 16384 /* pixels of a side */ };
-
 /* Bounds of cell I of N over LENGTH pixels, at least one of them. */
 static void cell(int64_t i, int64_t n, int64_t length, int64_t *from, int64_t *to)
 {
@@ -44,27 +42,50 @@ static void fit(const uint8_t *rgb, int64_t width, int64_t height, int64_t side,
     }
 }
 
-mb_err mb_picture_read(const char *path, int side, uint8_t *out)
+mb_err mb_picture_check(const char *name, uint64_t width, uint64_t height)
+{
+    if (width < 1 || height < 1 || width > MB_PICTURE_LARGEST / height)
+        return mb_fail(MB_ECORRUPT, "%s: %llu x %llu pixels, expected some, and at most %d", name,
+                       (unsigned long long)width, (unsigned long long)height, MB_PICTURE_LARGEST);
+    return MB_OK;
+}
+
+static mb_err decode_png(const char *name, const void *bytes, size_t size, uint8_t **rgb,
+                         int64_t *width, int64_t *height)
 {
     png_image image = { .version = PNG_IMAGE_VERSION };
     const png_color white = { 255, 255, 255 };
-    uint8_t *rgb = NULL;
-    mb_err err = MB_OK;
+    mb_err err;
 
-    if (!png_image_begin_read_from_file(&image, path))
-        return mb_fail(MB_ECORRUPT, "%s: %s", path, image.message);
+    if (!png_image_begin_read_from_memory(&image, bytes, size))
+        return mb_fail(MB_ECORRUPT, "%s: %s", name, image.message);
     image.format = PNG_FORMAT_RGB;
-    if (image.width > LARGEST || image.height > LARGEST)
-        err = mb_fail(MB_ECORRUPT, "%s: %u x %u pixels, expected at most %d x %d", path,
-                      image.width, image.height, LARGEST, LARGEST);
+    *width = image.width;
+    *height = image.height;
+    err = mb_picture_check(name, image.width, image.height);
     if (!err) {
-        rgb = mb_alloc(PNG_IMAGE_SIZE(image));
-        if (!png_image_finish_read(&image, &white, rgb, 0, NULL))
-            err = mb_fail(MB_ECORRUPT, "%s: %s", path, image.message);
+        *rgb = mb_alloc(PNG_IMAGE_SIZE(image));
+        if (!png_image_finish_read(&image, &white, *rgb, 0, NULL))
+            err = mb_fail(MB_ECORRUPT, "%s: %s", name, image.message);
     }
-    if (!err)
-        fit(rgb, image.width, image.height, side, out);
     png_image_free(&image);
+    return err;
+}
+
+mb_err mb_picture_decode(const char *name, const void *bytes, size_t size, int side, uint8_t *out)
+{
+    int64_t width = 0, height = 0;
+    uint8_t *rgb = NULL;
+    mb_err err;
+
+    if (size >= 8 && !memcmp(bytes, "\x89PNG\r\n\x1a\n", 8))
+        err = decode_png(name, bytes, size, &rgb, &width, &height);
+    else if (size >= 3 && !memcmp(bytes, "\xff\xd8\xff", 3))
+        err = mb_jpeg_decode(name, bytes, size, &rgb, &width, &height);
+    else
+        err = mb_fail(MB_ECORRUPT, "%s: neither PNG nor JPEG", name);
+    if (!err)
+        fit(rgb, width, height, side, out);
     free(rgb);
     return err;
 }
@@ -83,4 +104,15 @@ mb_err mb_picture_write(const char *path, const uint8_t *pixel, int width, int h
         return mb_fail(MB_EIO, "%s: %s", path, image.message);
     }
     return mb_replace_commit(&r);
+}
+
+mb_err mb_picture_read(const char *path, int side, uint8_t *out)
+{
+    mb_map map;
+    mb_err err;
+
+    MB_TRY(mb_map_open(path, &map));
+    err = mb_picture_decode(path, map.data, map.size, side, out);
+    mb_map_close(&map);
+    return err;
 }

@@ -14,8 +14,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const mb_source *const sources[] = { &mb_fashion, &mb_spoken, &mb_procedural,
-                                            &mb_procedural_speech, &mb_shards };
+static const mb_source *const sources[] = { &mb_fashion,           &mb_spoken, &mb_procedural,
+                                            &mb_procedural_speech, &mb_shards, &mb_imported };
 enum { SOURCES = sizeof sources / sizeof *sources };
 
 enum { LARGEST_VOCAB = 32768 };
@@ -55,18 +55,14 @@ mb_err mb_identify_by_vocab(const mb_data_request *r, char **out)
     return MB_OK;
 }
 
-static mb_err find_source(const char *name, const mb_source **out)
+/* The source called NAME; any other name is that of an imported set. */
+static const mb_source *find_source(const char *name)
 {
-    for (int i = 0; i < SOURCES; i++) {
-        if (name && !strcmp(sources[i]->name, name)) {
-            *out = sources[i];
-            return MB_OK;
-        }
+    for (int i = 0; name && i < SOURCES; i++) {
+        if (sources[i] != &mb_imported && !strcmp(sources[i]->name, name))
+            return sources[i];
     }
-    return mb_fail(MB_EINVAL,
-                   "data source \"%s\" is not known: fashion, spoken, procedural, "
-                   "procedural-speech or shards",
-                   name ? name : "");
+    return &mb_imported;
 }
 
 /* A request with its defaults filled in, and where its set is. */
@@ -81,7 +77,7 @@ static mb_err find_place(const mb_data_request *request, place *out)
     char *id, *home;
 
     memset(out, 0, sizeof *out);
-    MB_TRY(find_source(request->source, &out->source));
+    out->source = find_source(request->source);
     out->request = *request;
     if (!out->request.text_vocab)
         out->request.text_vocab = out->source->text_vocab;
@@ -165,6 +161,13 @@ static mb_err make_set(const place *at, const char *part, const mb_progress *p)
         err = remove_folder(at->folder); /* one without a manifest */
     if (!err && rename(part, at->folder))
         err = mb_fail(MB_EIO, "%s: %s", at->folder, strerror(errno));
+    if (err) {
+        char *why = mb_format("%s", mb_message());
+
+        remove_folder(part); /* what fails here is of less interest */
+        err = at->request.import ? mb_fail(err, "%s", why) : mb_fail(err, "%s: %s", at->name, why);
+        free(why);
+    }
     return err;
 }
 
@@ -188,6 +191,47 @@ static mb_err prepare_place(const place *at, const mb_progress *p)
     return err;
 }
 
+/* What helps when a set is not there. */
+static mb_err refuse_missing(const place *at)
+{
+    const mb_data_request *r = &at->request;
+    char names[128] = "";
+
+    if (at->source == &mb_imported) {
+        for (int i = 0; sources[i] != &mb_imported; i++)
+            snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", i ? ", " : "",
+                     sources[i]->name);
+        return mb_fail(MB_EMISSING, "no data set \"%s\": neither a source (%s) nor imported",
+                       r->source, names);
+    }
+    if (r->path)
+        return mb_fail(MB_EMISSING,
+                       "%s is not prepared: run `motbench data prepare %s -S workload.path=%s`",
+                       at->name, at->source->name, r->path);
+    return mb_fail(MB_EMISSING,
+                   "%s is not prepared: run `motbench data prepare %s -S workload.text_vocab=%d`",
+                   at->name, at->source->name, r->text_vocab);
+}
+
+mb_err mb_data_known(const char *source)
+{
+    mb_data_request r = { .source = source };
+    place at;
+    mb_err err;
+
+    if (find_source(source) != &mb_imported)
+        return MB_OK;
+    MB_TRY(find_place(&r, &at));
+    err = is_complete(at.folder) ? MB_OK : refuse_missing(&at);
+    free_place(&at);
+    return err;
+}
+
+int mb_data_text_vocab(const char *source)
+{
+    return find_source(source)->text_vocab;
+}
+
 mb_err mb_data_prepare(const mb_data_request *request, mb_data_progress *progress, void *user)
 {
     mb_progress p = { progress, user, 0, 1 };
@@ -195,11 +239,32 @@ mb_err mb_data_prepare(const mb_data_request *request, mb_data_progress *progres
     mb_err err;
 
     MB_TRY(find_place(request, &at));
-    err = is_complete(at.folder) ? MB_OK : prepare_place(&at, &p);
-    if (err)
-        mb_fail_in(err, "%s", at.name);
+    if (is_complete(at.folder))
+        err = MB_OK;
+    else if (at.source == &mb_imported && !request->import)
+        err = refuse_missing(&at);
+    else
+        err = prepare_place(&at, &p);
     free_place(&at);
     return err;
+}
+
+mb_err mb_data_import(const char *name, const mb_import *import, mb_data_progress *progress,
+                      void *user)
+{
+    mb_data_request r = { .source = name, .import = import };
+    place at;
+    bool there;
+
+    if (find_source(name) != &mb_imported)
+        return mb_fail(MB_EINVAL, "\"%s\" is a source of motbench: choose another name", name);
+    MB_TRY(find_place(&r, &at));
+    there = is_complete(at.folder);
+    if (there)
+        mb_fail(MB_EINVAL, "%s is there already: remove %s, or choose another name", name,
+                at.folder);
+    free_place(&at);
+    return there ? MB_EINVAL : mb_data_prepare(&r, progress, user);
 }
 
 mb_err mb_data_open(const mb_data_request *request, mb_data **out)
@@ -209,11 +274,7 @@ mb_err mb_data_open(const mb_data_request *request, mb_data **out)
 
     *out = NULL;
     MB_TRY(find_place(request, &at));
-    if (is_complete(at.folder))
-        err = mb_set_open(at.folder, out);
-    else
-        err = mb_fail(MB_EMISSING, "%s is not prepared: run `motbench data prepare %s`", at.name,
-                      at.source->name);
+    err = is_complete(at.folder) ? mb_set_open(at.folder, out) : refuse_missing(&at);
     free_place(&at);
     return err;
 }
@@ -246,6 +307,10 @@ static void list_folder(const mb_source *source, const char *home, const char *n
         snprintf(l.state, sizeof l.state, "prepared");
         for (int s = 0; s < MB_SPLITS; s++)
             l.tokens += d->split[s].tokens;
+        if (source == &mb_imported)
+            snprintf(l.about, sizeof l.about, "data = %s: imported as %s", strchr(name, '-') + 4,
+                     json_string_value(
+                         json_object_get(json_object_get(d->json, "parameters"), "format")));
     } else if (is_complete(l.folder)) { /* it should open, but does not: say why */
         snprintf(l.about, sizeof l.about, "%s", mb_message());
     }

@@ -53,6 +53,7 @@ typedef struct mb_set_writer mb_set_writer;
 
 /* Writes into FOLDER, which exists and is empty. */
 mb_set_writer *mb_set_create(const char *folder, const char *name, const char *source);
+const char *mb_set_folder(const mb_set_writer *w);
 /* Once, before the first split. */
 void mb_set_ids(mb_set_writer *w, const mb_ids *ids);
 /* Ends the split before it. Splits that never begin are absent from the set. */

@@ -68,6 +68,11 @@ void mb_set_ids(mb_set_writer *w, const mb_ids *ids)
     json_object_set_new(w->manifest, "ids", j);
 }
 
+const char *mb_set_folder(const mb_set_writer *w)
+{
+    return w->folder;
+}
+
 char *mb_set_path(const mb_set_writer *w, const char *name)
 {
     return mb_format("%s/%s", w->folder, name);

@@ -2,7 +2,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 typedef struct reader {
     json_t *json;
@@ -31,10 +30,10 @@ static mb_err refuse(const reader *r, const char *key, const char *expected)
 
 static mb_err check_keys(const reader *r)
 {
-    static const char *const known[] = {
-        "name",  "vocab", "text", "image", "bos", "eos", "boi", "eoi", "tokens_per_image",
-        "dtype", "train", "val",  "test"
-    };
+    static const char *const known[] = { "name",   "vocab", "text", "image",
+                                         "speech", "bos",   "eos",  "boi",
+                                         "eoi",    "boa",   "eoa",  "tokens_per_image",
+                                         "dtype",  "train", "val",  "test" };
     const char *key;
     json_t *value;
 
@@ -92,12 +91,14 @@ static mb_err get_ids(const reader *r)
     MB_TRY(get_int(r, "vocab", true, 0, &ids->vocab));
     MB_TRY(get_range(r, "text", true, ids->text));
     MB_TRY(get_range(r, "image", false, ids->image));
+    MB_TRY(get_range(r, "speech", false, ids->speech));
     MB_TRY(get_int(r, "bos", false, -1, &ids->bos));
     MB_TRY(get_int(r, "eos", false, -1, &ids->eos));
     MB_TRY(get_int(r, "boi", false, -1, &ids->boi));
     MB_TRY(get_int(r, "eoi", false, -1, &ids->eoi));
+    MB_TRY(get_int(r, "boa", false, -1, &ids->boa));
+    MB_TRY(get_int(r, "eoa", false, -1, &ids->eoa));
     MB_TRY(get_int(r, "tokens_per_image", false, 0, &ids->tokens_per_image));
-    ids->boa = ids->eoa = -1;
     if (mb_ids_check(ids))
         return mb_fail_in(MB_EINVAL, "%s", r->map->path);
     return MB_OK;
@@ -198,14 +199,12 @@ static mb_err read_text(mb_shard_map *m)
 
 mb_err mb_shard_map_read(const char *path, mb_shard_map *out)
 {
-    struct stat st;
     mb_err err;
 
     memset(out, 0, sizeof *out);
     if (!path)
         return mb_fail(MB_EINVAL, "data source \"shards\" needs the path of a modality map");
-    out->path = stat(path, &st) == 0 && S_ISDIR(st.st_mode) ? mb_format("%s/modality.json", path)
-                                                            : mb_format("%s", path);
+    out->path = mb_format(mb_is_folder(path) ? "%s/modality.json" : "%s", path);
     err = read_text(out);
     if (err)
         mb_shard_map_free(out);

@@ -1,6 +1,6 @@
 /* Source "shards": the user's own token ids, checked and copied into the internal format.
 
-   Files are read twice, for documents with images and for those without, one document in memory at
+   Files are read once for each section (with images, texts, with speech), one document in memory at
    a time. A document begins at a BOS, after an EOS, and at the beginning of a file. */
 #include "workloads/array.h"
 #include "workloads/shard_file.h"
@@ -18,13 +18,24 @@ typedef struct walk {
     const mb_shard_map *map;
     mb_shard_file file; /* the one being walked */
     mb_set_writer *writer;
-    bool pairs;     /* write documents with images, else those without */
-    int32_t *token; /* of the document so far */
+    enum mb_section section; /* whose documents are written */
+    int32_t *token;          /* of the document so far */
     size_t n, room;
-    bool has_image;
-    int64_t boi; /* where the open image began, or -1 */
-    int64_t run; /* its ids so far */
+    enum mb_section found;   /* what the document is, by its ids so far */
+    const struct span *open; /* the image or speech that is open, or NULL */
+    int64_t begin;           /* where it began */
+    int64_t run;             /* its ids so far */
 } walk;
+
+/* What stands between two ids of its own and nowhere else. */
+static const struct span {
+    enum mb_id_kind begin, id, end;
+    enum mb_section section;
+    const char *name, *begin_name, *end_name;
+} spans[] = {
+    { MB_ID_BOI, MB_ID_IMAGE, MB_ID_EOI, MB_PAIRS, "an image id", "boi", "eoi" },
+    { MB_ID_BOA, MB_ID_SPEECH, MB_ID_EOA, MB_HUMAN, "a speech id", "boa", "eoa" },
+};
 
 static mb_err refuse(const walk *w, int64_t i, const char *reason)
 {
@@ -37,49 +48,66 @@ static mb_err end_document(walk *w)
 {
     mb_err err = MB_OK;
 
-    if (w->n > 0 && w->has_image == w->pairs)
-        err = mb_set_document(w->writer, w->pairs ? MB_PAIRS : MB_TEXTS, w->token, (int64_t)w->n);
+    if (w->n > 0 && w->found == w->section)
+        err = mb_set_document(w->writer, w->section, w->token, (int64_t)w->n);
     w->n = 0;
-    w->has_image = false;
+    w->found = MB_TEXTS;
     return err;
 }
 
-/* Token I inside an image. */
-static mb_err check_image(walk *w, int64_t i, enum mb_id_kind kind)
+/* Token I inside an image or speech. */
+static mb_err check_inside(walk *w, int64_t i, enum mb_id_kind kind)
 {
-    int64_t want = w->map->ids.tokens_per_image;
+    const struct span *span = w->open;
+    int64_t want = span->id == MB_ID_IMAGE ? w->map->ids.tokens_per_image : 0;
+    long long since = mb_shard_file_offset(&w->file, w->begin);
     char reason[128];
 
-    if (kind == MB_ID_IMAGE && (!want || w->run < want)) {
+    if (kind == span->id && (!want || w->run < want)) {
         w->run++;
         return MB_OK;
     }
-    if (kind == MB_ID_EOI && (want ? w->run == want : w->run > 0)) {
-        w->boi = -1;
+    if (kind == span->end && (want ? w->run == want : w->run > 0)) {
+        w->open = NULL;
         return MB_OK;
     }
     if (want)
         snprintf(reason, sizeof reason, "after %lld of %lld image ids since boi at offset %lld",
-                 (long long)w->run, (long long)want,
-                 (long long)mb_shard_file_offset(&w->file, w->boi));
+                 (long long)w->run, (long long)want, since);
     else
-        snprintf(reason, sizeof reason, "expected %s since boi at offset %lld",
-                 w->run ? "an image id or eoi" : "an image id",
-                 (long long)mb_shard_file_offset(&w->file, w->boi));
+        snprintf(reason, sizeof reason, "expected %s%s%s since %s at offset %lld", span->name,
+                 w->run ? " or " : "", w->run ? span->end_name : "", span->begin_name, since);
     return refuse(w, i, reason);
 }
 
-/* Token I outside images. */
+/* Token I of KIND without what must be around it. */
+static mb_err refuse_alone(const walk *w, int64_t i, const struct span *span, enum mb_id_kind kind)
+{
+    char reason[64];
+
+    if (kind == span->end)
+        snprintf(reason, sizeof reason, "%s without %s", span->end_name, span->begin_name);
+    else
+        snprintf(reason, sizeof reason, "%s outside %s .. %s", span->name, span->begin_name,
+                 span->end_name);
+    return refuse(w, i, reason);
+}
+
+/* Token I outside of both. */
 static mb_err check_outside(walk *w, int64_t i, enum mb_id_kind kind)
 {
-    if (kind == MB_ID_IMAGE)
-        return refuse(w, i, "an image id outside boi .. eoi");
-    if (kind == MB_ID_EOI)
-        return refuse(w, i, "eoi without boi");
-    if (kind == MB_ID_BOI) {
-        w->boi = i;
-        w->run = 0;
-        w->has_image = true;
+    for (size_t k = 0; k < sizeof spans / sizeof *spans; k++) {
+        const struct span *span = &spans[k];
+
+        if (kind == span->begin) {
+            w->open = span;
+            w->begin = i;
+            w->run = 0;
+            if (w->found != MB_HUMAN)
+                w->found = span->section;
+        } else if (kind == span->id || kind == span->end) {
+            return refuse_alone(w, i, span, kind);
+        }
     }
     return MB_OK;
 }
@@ -93,8 +121,8 @@ static mb_err walk_token(walk *w, int64_t i)
         return refuse(w, i,
                       id < 0 || id >= w->map->ids.vocab ? "not below vocab"
                                                         : "in no range of the modality map");
-    if (w->boi >= 0) {
-        MB_TRY(check_image(w, i, kind));
+    if (w->open) {
+        MB_TRY(check_inside(w, i, kind));
     } else {
         if (kind == MB_ID_BOS)
             MB_TRY(end_document(w));
@@ -112,13 +140,13 @@ static mb_err walk_file(walk *w, const char *path)
     mb_err err = MB_OK;
 
     MB_TRY(mb_shard_file_open(path, w->map->bare, &w->file));
-    w->boi = -1;
+    w->open = NULL;
     w->n = 0;
-    w->has_image = false;
+    w->found = MB_TEXTS;
     for (int64_t i = 0; !err && i < w->file.count; i++)
         err = walk_token(w, i);
-    if (!err && w->boi >= 0)
-        err = refuse(w, w->boi, "the file ends within the image that begins here");
+    if (!err && w->open)
+        err = refuse(w, w->begin, "the file ends within what begins here");
     if (!err)
         err = end_document(w);
     mb_shard_file_close(&w->file);
@@ -130,8 +158,10 @@ static mb_err write_split(const mb_shard_map *map, enum mb_split split, mb_set_w
     walk w = { .map = map, .writer = writer };
     mb_err err = mb_set_begin(writer, split);
 
-    for (int pass = 0; !err && pass < 2; pass++) {
-        w.pairs = pass == 0;
+    for (int pass = 0; !err && pass <= MB_HUMAN; pass++) {
+        w.section = pass;
+        if (pass == MB_HUMAN && map->ids.boa < 0)
+            break;
         for (char **file = map->file[split]; !err && *file; file++)
             err = walk_file(&w, *file);
     }

@@ -29,28 +29,37 @@ static double kernel(double x, double cut)
     return cut * (x == 0 ? 1 : sin(t) / t) * (0.5 + 0.5 * cos(M_PI * x / reach));
 }
 
-/* Output sample i lies at input time i * down / up, which has UP different fractions: one row of
-   taps each. */
+/* The weights of input samples around an output sample that lies P / UP behind one. */
+static void make_row(int64_t p, int64_t up, double cut, int64_t taps, double *row)
+{
+    for (int64_t k = 0; k < taps; k++)
+        row[k] = kernel((double)(k - taps / 2 + 1) - (double)p / (double)up, cut);
+}
+
+/* Output sample i lies at input time i * down / up, which has UP different fractions: a row of
+   weights for each, made beforehand unless there are fewer samples than rows. */
 void mb_sound_resample(const mb_sound *s, mb_sound *out)
 {
     int64_t common = divisor(s->rate, MB_SOUND_RATE), up = MB_SOUND_RATE / common;
     int64_t down = s->rate / common;
     double cut = up < down ? (double)up / (double)down : 1;
-    int64_t half = (int64_t)ceil(CROSSINGS / cut), taps = 2 * half;
-    double *table = mb_alloc((size_t)(up * taps) * sizeof *table);
+    int64_t half = (int64_t)ceil(CROSSINGS / cut), taps = 2 * half, rows;
+    double *table;
 
     *out = (mb_sound){ .n = s->n * up / down, .rate = MB_SOUND_RATE };
     out->sample = mb_zalloc((size_t)out->n + 1, sizeof *out->sample);
-    for (int64_t p = 0; p < up; p++) {
-        for (int64_t k = 0; k < taps; k++)
-            table[p * taps + k] = kernel((double)(k - half + 1) - (double)p / (double)up, cut);
-    }
+    rows = up <= out->n ? up : 1;
+    table = mb_alloc((size_t)(rows * taps) * sizeof *table);
+    for (int64_t p = 0; rows == up && p < up; p++)
+        make_row(p, up, cut, taps, table + p * taps);
     for (int64_t i = 0; i < out->n; i++) {
-        const double *row = table + i * down % up * taps;
+        double *row = table + (rows == up ? i * down % up * taps : 0);
         int64_t first = i * down / up - half + 1;
         int64_t from = first < 0 ? -first : 0, to = s->n - first < taps ? s->n - first : taps;
         double sum = 0;
 
+        if (rows < up)
+            make_row(i * down % up, up, cut, taps, row);
         for (int64_t k = from; k < to; k++)
             sum += row[k] * s->sample[first + k];
         out->sample[i] = sum;

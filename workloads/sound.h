@@ -5,6 +5,7 @@
 
 #include "base/err.h"
 
+#include <stddef.h>
 #include <stdint.h>
 
 enum { MB_SOUND_RATE = 16000 }; /* samples a second, of everything that is measured */
@@ -22,6 +23,8 @@ mb_err mb_media_check(void);
 /* Every format of libsndfile (wav, flac, ogg, opus, mp3); channels are averaged. MB_ECORRUPT for
    what is no sound, has no samples, or ends early. The caller frees with mb_sound_free(). */
 mb_err mb_sound_read(const char *path, mb_sound *out);
+/* The same of a file in memory; NAME opens messages. */
+mb_err mb_sound_decode(const char *name, const void *bytes, size_t size, mb_sound *out);
 void mb_sound_free(mb_sound *s); /* accepts a zeroed one */
 
 /* S at MB_SOUND_RATE, by a windowed sinc whose zero crossings are those of the lower rate. */

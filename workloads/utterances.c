@@ -24,9 +24,10 @@ void mb_timing_free(mb_timing *t)
     memset(t, 0, sizeof *t);
 }
 
+/* One more than needed, so that there always is an array. */
 static void *reserve(void *array, int64_t needed, size_t *room, size_t size)
 {
-    while (*room < (size_t)needed)
+    while (*room <= (size_t)needed)
         array = mb_grow(array, *room, room, size);
     return array;
 }
@@ -100,6 +101,25 @@ void mb_utterances_skip(mb_utterances *u)
 {
     make_room(u, 1, 0, 0);
     end_utterance(u, 0, 0);
+}
+
+void mb_utterances_append(mb_utterances *u, const mb_utterances *other)
+{
+    if (other->count == 0)
+        return;
+    make_room(u, (int64_t)other->count, other->frames, other->words);
+    for (size_t i = 1; i <= other->count; i++) {
+        u->frame_start[u->count + i] = u->frames + other->frame_start[i];
+        u->word_end0[u->count + i] = u->words + other->word_end0[i];
+    }
+    memcpy(u->frame + u->frames * MB_CEPSTRA, other->frame,
+           (size_t)other->frames * MB_CEPSTRA * sizeof *u->frame);
+    memcpy(u->phone + u->frames, other->phone, (size_t)other->frames);
+    if (other->words > 0)
+        memcpy(u->word_end + u->words, other->word_end, (size_t)other->words * sizeof *u->word_end);
+    u->count += other->count;
+    u->frames += other->frames;
+    u->words += other->words;
 }
 
 int64_t mb_utterances_units(const mb_utterances *u, size_t i)

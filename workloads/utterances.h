@@ -33,6 +33,8 @@ void mb_utterances_add(mb_utterances *u, const mb_sound *s, int64_t trimmed,
                        const mb_timing *timing);
 /* Appends an utterance without frames. */
 void mb_utterances_skip(mb_utterances *u);
+/* Appends all of OTHER. */
+void mb_utterances_append(mb_utterances *u, const mb_utterances *other);
 /* Units of utterance I: one for every two frames, 25 a second. */
 int64_t mb_utterances_units(const mb_utterances *u, size_t i);
 void mb_utterances_free(mb_utterances *u); /* the contents; accepts a zeroed one */

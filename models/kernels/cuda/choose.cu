@@ -132,7 +132,7 @@ __device__ static void tokens_claim(const cu_choice &c, const group &g, int e, i
         int all;
 
         stands =
-            mine && !(c.random_second && i >= g.n && uniform(c.key, (uint64_t)t) >= 2.0 * gate);
+            mine && !(c.random_second && i >= g.n && uniform(*c.key, (uint64_t)t) >= 2.0 * gate);
         row = taken + block_rank(stands, &all);
         taken += all;
         stands = stands && row < g.room;

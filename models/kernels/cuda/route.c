@@ -53,7 +53,7 @@ static cu_choice describe(mb_ctx *c, const mb_tensor *logits, const mb_router *h
                     .random_second = how->random_second,
                     .balance = how->balance,
                     .z = how->z,
-                    .key = how->key,
+                    .key = cuda_numbers(cuda_of(c), &how->key, sizeof how->key),
                     .logit = mb_f32(logits) };
 
     d.room = mb_router_room(how, d.group, d.experts);
