@@ -52,8 +52,7 @@ static mb_err open_model(mb_loaded *l, const char *backend, int threads)
     const mb_described *d = &l->described;
     mb_model_config config = mb_settings_model(d->settings, &d->settings->arch[0], d->sizes);
 
-    config.batch = 0; /* nothing is trained: no room for that, ... */
-    config.pad = 0;   /* ... and no shapes to keep */
+    config.batch = 0; /* nothing is trained: no room for that */
     MB_TRY(mb_ctx_open(backend, d->precision, threads, &l->ctx));
     MB_TRY(mb_model_open(l->ctx, d->settings->arch[0].arch, &config, 0, &l->model));
     return mb_checkpoint_load(l->checkpoint, l->model);

@@ -84,7 +84,7 @@ void mb_pass_begin(mb_pass *p, mb_model *m, const mb_batch *batch);
    calls follow. */
 uint64_t mb_pass_key(const mb_pass *p, const mb_model *m, bool last);
 
-/* ROW (T) in home order; NULL for NULL. */
+/* ROW (T) in home order; NULL for NULL. Passes without targets have no padding. */
 const int32_t *mb_pass_order(const mb_pass *p, const int32_t *row);
 
 /* The patches of BATCH, whose rows P has sorted. */

@@ -71,7 +71,7 @@ void mb_pass_begin(mb_pass *p, mb_model *m, const mb_batch *batch)
     if (mb_arch_by_modality(m->arch)) {
         all = 0;
         for (int i = 0; i < MB_MODALITIES; i++)
-            all += rows[i] = padded(count[i], m->config.pad);
+            all += rows[i] = padded(count[i], batch->target ? m->config.pad : 1);
         at = sort_rows(m->c, batch->modality, t, rows);
     }
     *p = (mb_pass){ .c = m->c,
