@@ -31,7 +31,7 @@ static const mb_route *route_of(const mb_pass *p, const mb_batch *batch, int32_t
     for (int64_t i = 0; i < p->tokens; i++)
         if (batch->noise[i] >= least)
             token[n++] = p->span.at ? p->span.at[i] : (int32_t)i;
-    return mb_route_some(p->c, p->rows, token, n);
+    return mb_route_rows(p->c, p->rows, token, n);
 }
 
 void mb_patches_begin(mb_pass *p, const mb_batch *batch)

@@ -401,9 +401,9 @@ static mb_tensor *patches(trial *t)
     float loss[3];
 
     in = mb_gemm(t->c, mb_input(t->c, "noisy", PATCHES, IN, noisy), w, mb_route_all(t->c, PATCHES));
-    x = mb_combine(t->c, x, in, NULL, NULL, EPS, mb_route_some(t->c, T, at, PATCHES));
+    x = mb_combine(t->c, x, in, NULL, NULL, EPS, mb_route_rows(t->c, T, at, PATCHES));
     others = mb_norm(t->c, x, weight(t, "norm", 1, 1, D), NULL, EPS);
-    y = mb_gather(t->c, x, mb_route_some(t->c, T, at + 1, 3));
+    y = mb_gather(t->c, x, mb_route_rows(t->c, T, at + 1, 3));
     y = mb_logits(t->c, y, w_out, mb_route_all(t->c, 3));
     mb_regress(t->c, y, wanted, 0.5f, loss);
     for (int i = 0; i < 3; i++)

@@ -1,5 +1,5 @@
 /* The front of what decoding needs, as op.c is of the rest: attention to what a cache keeps, and
-   the few rows of a pass whose logits are wanted. */
+   the few rows of a pass that are wanted. */
 #include "models/kernels/tape.h"
 
 #include <assert.h>

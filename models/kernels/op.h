@@ -144,11 +144,8 @@ const mb_route *mb_route_sorted(mb_ctx *c, int groups, const int64_t *count);
    are there for the shape alone. */
 const mb_route *mb_route_padded(mb_ctx *c, int groups, const int64_t *count, const int64_t *rows);
 
-/* Rows ROW[0] .. ROW[N-1] of T, each once at most, in one group. */
+/* Rows ROW[0] .. ROW[N-1] of T, each once at most, in one group. ROW is borrowed. */
 const mb_route *mb_route_rows(mb_ctx *c, int64_t t, const int32_t *row, int64_t n);
-
-/* Rows token[0] .. token[n-1] of T, ascending, in one group. TOKEN is borrowed. */
-const mb_route *mb_route_some(mb_ctx *c, int64_t t, const int32_t *token, int64_t n);
 
 enum mb_score { MB_SOFTMAX, MB_SIGMOID };
 enum mb_choice { MB_TOKEN_CHOOSES, MB_EXPERT_CHOOSES };

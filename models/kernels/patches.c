@@ -1,39 +1,10 @@
-/* The front's part for rows that are numbers in place of ids: how they come in, which rows of x
-   they are, and the loss of what is predicted of them. */
+/* The front's part for rows that are numbers in place of ids: how they come in, and the loss of what
+   is predicted of them. */
 #include "models/kernels/bf16.h"
 #include "models/kernels/tape.h"
 
 #include <assert.h>
 #include <string.h>
-
-const mb_route *mb_route_some(mb_ctx *c, int64_t t, const int32_t *token, int64_t n)
-{
-    mb_route *r = mb_ctx_host(c, sizeof *r);
-    int64_t *offset = mb_ctx_host(c, 3 * sizeof *offset);
-    int32_t *first = mb_ctx_host(c, (size_t)(t + 1) * sizeof *first);
-    int32_t *row = mb_ctx_host(c, (size_t)(n + 1) * sizeof *row);
-    int64_t at = 0;
-
-    for (int64_t i = 0; i <= t; i++) {
-        first[i] = (int32_t)at;
-        at += at < n && token[at] == i;
-    }
-    assert(at == n); /* ascending, each once */
-    for (int64_t i = 0; i < n; i++)
-        row[i] = (int32_t)i;
-    offset[0] = 0;
-    offset[1] = offset[2] = n;
-    *r = (mb_route){ .groups = 1,
-                     .rows = n,
-                     .tokens = t,
-                     .offset = offset,
-                     .asked = offset + 2,
-                     .kept = offset + 2,
-                     .token = token,
-                     .first = first,
-                     .row = row };
-    return r;
-}
 
 /* N floats as bf16 alone. */
 static const uint16_t *narrowed(mb_ctx *c, const float *x, int64_t n)
