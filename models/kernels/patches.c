@@ -1,5 +1,5 @@
-/* The front's part for rows that are numbers in place of ids: how they come in, and the loss of what
-   is predicted of them. */
+/* The front's part for rows that are numbers in place of ids: how they come in, and the loss of
+   what is predicted of them. */
 #include "models/kernels/bf16.h"
 #include "models/kernels/tape.h"
 
