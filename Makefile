@@ -99,7 +99,7 @@ $(BENCH:%=$B/bench/%): %: %.o $(call obj,$(filter-out $(BENCH:%=bench/%.c),$(BEN
 # The peak is that of fused multiply-adds, which -std=c11 keeps the compiler from making.
 $B/bench/peak.o: OWN += -ffp-contract=fast
 # Speech units are to differ as little as can be between machines.
-$B/workloads/%.o: OWN += -ffp-contract=off
+$B/workloads/%.o $B/base/eigen.o: OWN += -ffp-contract=off
 # SQL and gnuplot scripts become C strings, so that the program needs no file beside it.
 $B/%.inc: %
 	@mkdir -p $(@D)
@@ -180,7 +180,7 @@ $(CHECKED): build/cuda-check/%.o: %
 	    -gencode arch=compute_80,code=compute_80 -c -o $@ $<
 -include $(CHECKED:.o=.d)
 # With EMULATE=1: the kernels' own tests, and whole models, on the host.
-emulated: $B/tests/all ; $B/tests/all --filter '@(op|cuda|golden|cost)/*'
+emulated: $B/tests/all ; $B/tests/all --filter '@(@(op|op_hand|cuda|graph|golden|cost)/*|memory/*device*)'
 layers: ; @sh tests/layers.sh
 format: ; clang-format -i $(ALL_C) $(ALL_H)
 format-check: | test-deps ; clang-format --dry-run -Werror $(ALL_C) $(ALL_H)

@@ -51,18 +51,6 @@ static void close_worker(worker *w)
     mb_ctx_close(w->c);
 }
 
-static double mean_loss(const mb_losses *l)
-{
-    double sum = 0;
-    int64_t n = 0;
-
-    for (int m = 0; m < MB_MODALITIES; m++) {
-        sum += l->sum[m];
-        n += l->n[m];
-    }
-    return sum / (double)n;
-}
-
 static mb_err answer_step(worker *w)
 {
     mb_optimizer_config how = mb_task_optimizer();
@@ -81,8 +69,8 @@ static mb_err answer_step(worker *w)
     printf("%" PRId64 " %" PRId64 " %" PRId64 " %.6g %.9g %" PRIu64 " %" PRIu64 " %" PRIu64
            " %" PRIu64 "\n",
            b.wall_ns - a.wall_ns, b.cpu_ns - a.cpu_ns,
-           a.queued_ns < 0 ? -1 : b.queued_ns - a.queued_ns, peak, mean_loss(&losses), cost.model,
-           cost.executed, mb_model_held(w->m), mb_memory_total(&predicted));
+           a.queued_ns < 0 ? -1 : b.queued_ns - a.queued_ns, peak, mb_losses_mean(&losses),
+           cost.model, cost.executed, mb_model_held(w->m), mb_memory_total(&predicted));
     return fflush(stdout) ? mb_fail(MB_EIO, "standard output: closed") : MB_OK;
 }
 

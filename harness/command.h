@@ -16,6 +16,8 @@ mb_err mb_command_plot(int argc, char **argv);
 mb_err mb_command_data(int argc, char **argv);
 mb_err mb_command_import(int argc, char **argv); /* of "motbench data import" */
 mb_err mb_command_score(int argc, char **argv);
+mb_err mb_command_generate(int argc, char **argv);
+mb_err mb_command_quality(int argc, char **argv);
 mb_err mb_command_db(int argc, char **argv);
 mb_err mb_command_doctor(int argc, char **argv);
 

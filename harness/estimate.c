@@ -7,7 +7,7 @@
 #include <string.h>
 
 typedef struct sample { /* a batch, and what a model must know of the data */
-    int vocab, modalities;
+    mb_data_sizes sizes;
     mb_batch batch;
     mb_data *data;     /* NULL: not prepared, ... */
     mb_stream *stream; /* ... else the batch is of this */
@@ -23,8 +23,7 @@ static void free_sample(sample *x)
 
 static mb_err draw_sample(const mb_settings *s, sample *x)
 {
-    x->vocab = mb_data_vocab(x->data);
-    x->modalities = mb_data_modalities(x->data);
+    x->sizes = mb_settings_sizes(x->data);
     MB_TRY(mb_stream_open(x->data, MB_TRAIN, &s->mixture, 0, s->batch, s->len, &x->stream));
     return mb_stream_next(x->stream, &x->batch);
 }
@@ -37,11 +36,11 @@ static mb_err make_up_sample(const mb_settings *s, sample *x)
     uint8_t *modality = mb_zalloc((size_t)t, 1);
     mb_err err;
 
-    x->vocab = s->model.vocab;
-    x->modalities = s->kind == MB_CHAMELEON_SPEECH ? MB_SPEECH + 1 : MB_IMAGE + 1;
+    x->sizes.vocab = s->model.vocab;
+    x->sizes.modalities = s->kind == MB_CHAMELEON_SPEECH ? MB_SPEECH + 1 : MB_IMAGE + 1;
     for (i = 0; i < t; i++)
-        modality[i] = (uint8_t)(i % s->len * x->modalities / s->len);
-    err = mb_batch_from_tokens(token, modality, s->batch, s->len, x->vocab, -1, &x->batch);
+        modality[i] = (uint8_t)(i % s->len * x->sizes.modalities / s->len);
+    err = mb_batch_from_tokens(token, modality, s->batch, s->len, x->sizes.vocab, -1, &x->batch);
     free(token);
     free(modality);
     return err;
@@ -52,7 +51,7 @@ static mb_err open_sample(const mb_settings *s, sample *x, bool *known)
     mb_data_request request = mb_settings_data(s);
     mb_err err = mb_data_open(&request, &x->data);
 
-    *known = !err || s->model.vocab > 0;
+    *known = !err || (s->model.vocab > 0 && s->kind != MB_TRANSFUSION);
     if (!err)
         return draw_sample(s, x);
     if (err != MB_EMISSING)
@@ -64,7 +63,7 @@ static mb_err open_sample(const mb_settings *s, sample *x, bool *known)
 static mb_err add_runs(const mb_settings *s, const mb_arch_settings *a, const sample *x, mb_ctx *c,
                        mb_estimate *out)
 {
-    mb_model_config config = mb_settings_model(s, a, x->vocab, x->modalities);
+    mb_model_config config = mb_settings_model(s, a, x->sizes);
     mb_losses losses;
     mb_model *m;
     mb_err err;

@@ -27,6 +27,8 @@ static const struct verb {
       "what there is: architectures, workloads, data, runs, settings, ..." },
     { "data", mb_command_data, "list, prepare, verify and import data sets" },
     { "score", mb_command_score, "logits of a checkpoint for any tokens" },
+    { "generate", mb_command_generate, "images, captions and speech by a run's model" },
+    { "quality", mb_command_quality, "what a run's model is good for, beside its loss" },
     { "db", mb_command_db, "check and export the database" },
     { "doctor", mb_command_doctor, "what works on this machine, and why not" },
 };

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OTHERS = 11 }; /* pairs that are no settings, at most */
+enum { OTHERS = 12 }; /* pairs that are no settings, at most */
 
 /* Runs of ids that route alike. */
 static char *routes_text(const mb_work *work)
@@ -43,6 +43,7 @@ char **mb_metadata_new(const mb_job *job, mb_precision precision, const char *uu
         { "data.hash", mb_format("%s", mb_data_hash(d)) },
         { "data.vocab", mb_format("%d", mb_data_vocab(d)) },
         { "data.modalities", mb_format("%d", mb_data_modalities(d)) },
+        { "data.patch", mb_format("%d", mb_data_patch(d)) },
         { "data.bos", mb_format("%d", mb_data_bos(d)) },
         { "data.routes", routes_text(job->work) },
         { "ops", ops ? mb_format("%s", ops) : NULL },
@@ -153,8 +154,8 @@ static bool read_range(const char **at, mb_described *d)
     int from, to, used = -1, m, id;
 
     sscanf(*at, "%15s %d-%d%n", name, &from, &to, &used);
-    for (m = 0; used > 0 && m < d->modalities; m++) {
-        if (strcmp(name, mb_modality_name[m]) || from < 0 || from > to || to >= d->vocab)
+    for (m = 0; used > 0 && m < d->sizes.modalities; m++) {
+        if (strcmp(name, mb_modality_name[m]) || from < 0 || from > to || to >= d->sizes.vocab)
             continue;
         for (id = from; id <= to; id++)
             d->modality[id] = (uint8_t)m;
@@ -172,7 +173,7 @@ static mb_err read_routes(const char *path, mb_described *d)
 
     MB_TRY(get(path, "data", "routes", &text));
     at = text;
-    d->modality = mb_zalloc((size_t)d->vocab, 1);
+    d->modality = mb_zalloc((size_t)d->sizes.vocab, 1);
     while (!err && *at) {
         if (!read_range(&at, d))
             err = mb_fail(MB_ECORRUPT, "%s: data.routes: found '%.40s', expected MODALITY FROM-TO",
@@ -192,14 +193,16 @@ mb_err mb_metadata_read(const char *path, mb_described *out)
     if (!err)
         err = get_precision(path, &out->precision);
     if (!err)
-        err = get_int(path, "vocab", 2, &out->vocab);
+        err = get_int(path, "vocab", 2, &out->sizes.vocab);
     if (!err)
-        err = get_int(path, "modalities", 1, &out->modalities);
+        err = get_int(path, "modalities", 1, &out->sizes.modalities);
+    if (!err)
+        err = get_int(path, "patch", 0, &out->sizes.patch);
     if (!err)
         err = get_int(path, "bos", 0, &out->bos);
-    if (!err && (out->modalities > MB_MODALITIES || out->bos >= out->vocab))
+    if (!err && (out->sizes.modalities > MB_MODALITIES || out->bos >= out->sizes.vocab))
         err = mb_fail(MB_ECORRUPT, "%s: data.modalities %d and data.bos %d do not fit", path,
-                      out->modalities, out->bos);
+                      out->sizes.modalities, out->bos);
     if (!err)
         err = read_routes(path, out);
     if (err)

@@ -4,7 +4,8 @@
      run.uuid run.workload run.seed       where it comes from
      run.precision                        what it was trained in
      data.name data.hash                  the data set
-     data.vocab data.modalities data.bos  V, M, the id that begins a document
+     data.vocab data.modalities           V, M
+     data.patch data.bos                  S, 0 when images are ids; the id that begins a document
      data.routes                          "text 0-2051, image 2052-2563, ...": the modality of ids
      ops                                  of saved states: operations so far (harness/ops.h) */
 #ifndef MB_HARNESS_METADATA_H
@@ -20,7 +21,8 @@ void mb_metadata_free(char **metadata);
 typedef struct mb_described { /* a model as its checkpoint describes it */
     mb_settings *settings;    /* with one architecture */
     mb_precision precision;
-    int vocab, modalities, bos;
+    mb_data_sizes sizes;
+    int bos;
     uint8_t *modality; /* (V) of every id */
 } mb_described;
 

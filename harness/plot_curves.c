@@ -14,7 +14,7 @@ static const char script[] =
     ;
 
 /* Columns of curves.sql. */
-enum { MODALITY, ARCH, SEED, FLOPS, SECONDS, LOSS, CONDITION };
+enum { MODALITY, ARCH, SEED, FLOPS, SECONDS, LOSS, CONDITION, UNIGRAM, PLACE };
 
 /* The lines of one modality and architecture: those of seeds, or those of their mean. */
 static void write_block(const mb_rows *rows, const char *modality, const char *arch, bool mean,
@@ -63,6 +63,25 @@ static void write_time_unit(const mb_rows *rows, FILE *out)
         fputs("seconds = 3600.0\nunit = 'h'\n", out);
 }
 
+/* NAME = the values of COLUMN by modality, "NaN" where there is none. */
+static void write_floors(const char *name, const mb_rows *rows, const mb_words *modalities,
+                         int column, FILE *out)
+{
+    fprintf(out, "%s = '", name);
+    for (int m = 0; m < modalities->n; m++) {
+        const char *value = "NaN";
+
+        for (size_t i = 0; i < rows->n; i++) {
+            const mb_cell *r = rows->cell + i * rows->columns;
+
+            if (!strcmp(r[MODALITY].string, modalities->word[m]) && r[column].type != MB_NULL)
+                value = r[column].string;
+        }
+        fprintf(out, "%s%s", m ? " " : "", value);
+    }
+    fputs("'\n", out);
+}
+
 static void write_variables(const mb_rows *rows, const char *workload, FILE *out)
 {
     mb_words modalities = mb_plot_distinct(rows, MODALITY), archs = mb_plot_distinct(rows, ARCH),
@@ -75,6 +94,8 @@ static void write_variables(const mb_rows *rows, const char *workload, FILE *out
     mb_plot_string("headline", headline, out);
     mb_plot_words("archs", &archs, out);
     mb_plot_words("modalities", &modalities, out);
+    write_floors("unigram", rows, &modalities, UNIGRAM, out);
+    write_floors("place", rows, &modalities, PLACE, out);
     write_time_unit(rows, out);
     free(headline);
 }

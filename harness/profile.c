@@ -1,6 +1,7 @@
 #include "harness/profile.h"
 
 #include "harness/kernels.h"
+#include "harness/op_counts.h"
 #include "harness/run.h"
 #include "profiles/ceilings.h"
 
@@ -12,7 +13,7 @@ enum {
     TRIAD_BYTES = 64 << 20,
     PRODUCT_WIDTH = 512,
     GPU_WIDTH = 8192,
-    OWN_COUNTS = 10 /* at most */
+    OWN_COUNTS = 11 /* at most */
 };
 
 typedef struct profile {
@@ -23,9 +24,12 @@ typedef struct profile {
     mb_event *events;          /* of the set: first those that leave a step its time */
     size_t quiet;              /* how many these are */
     mb_counter *quiet_counter; /* counted the timed steps */
-    mb_counter *other_counter; /* counted steps of its own; NULL: all events were quiet */
-    mb_kernels *kernels;       /* what a GPU did; NULL: none computes */
-    double counted;            /* executed FLOPs in those */
+    mb_counter_row *others;    /* counted in steps of their own; NULL: all events were quiet */
+    size_t n_others;
+    mb_kernels *kernels;     /* what a GPU did; NULL: none computes */
+    mb_op_counts *op_counts; /* NULL: the hardware counts nothing */
+    double counted;          /* executed FLOPs in those */
+    uint64_t graphs;         /* passes of the timed steps that a device launched whole */
     double fma, product, triad, datasheet; /* NaN: not known */
 } profile;
 
@@ -106,10 +110,12 @@ static mb_err time_steps(profile *p)
     mb_sde_publish(&r->tally);
     mb_counter_open(p->events, p->quiet, mb_ctx_threads(r->ctx), &p->quiet_counter);
     r->counter = p->quiet_counter;
+    p->graphs = mb_ctx_graphs(r->ctx);
     for (i = 0; i < p->plan->timed; i++) {
         MB_TRY(mb_train_step(r, &stepped));
         mb_train_record(r, &stepped, false);
     }
+    p->graphs = mb_ctx_graphs(r->ctx) - p->graphs;
     r->counter = NULL;
     return MB_OK;
 }
@@ -128,25 +134,89 @@ static mb_err repeat_step(mb_run *r)
     return err;
 }
 
+static mb_counter_row given(const char *source, const char *event, double value, const char *unit)
+{
+    bool there = !isnan(value);
+
+    return (mb_counter_row){ source, event, unit,
+                             mb_count_status_name[there ? MB_COUNT_OK : MB_COUNT_NOT_SUPPORTED],
+                             value };
+}
+
+/* What C counted, as rows; returns how many. */
+static size_t counts_of(const mb_counter *c, mb_counter_row *rows)
+{
+    const mb_counted *counts;
+    size_t n = 0, i;
+
+    counts = c ? mb_counter_read(c, &n) : NULL;
+    for (i = 0; i < n; i++)
+        rows[i] = (mb_counter_row){ .source = counts[i].event.source,
+                                    .event = counts[i].event.name,
+                                    .unit = counts[i].event.unit,
+                                    .status = mb_count_status_name[counts[i].status],
+                                    .value = counts[i].value };
+    return n;
+}
+
+/* What the hardware counted in each operation, and what the ledger says, in one step more; nothing
+   where it counts nothing. */
+static mb_err count_operations(profile *p)
+{
+    mb_run *r = &p->run;
+    const mb_op_count *g;
+    mb_err err;
+    size_t n, i;
+
+    mb_op_counts_open(r->ctx, r->bench->precision, &p->op_counts);
+    if (!p->op_counts)
+        return MB_OK;
+    err = repeat_step(r);
+    g = mb_op_counts_read(p->op_counts, &n);
+    for (i = 0; !err && i < n; i++) {
+        if (g[i].executed == 0)
+            continue;
+        p->others[p->n_others++] = given("hardware", g[i].name, g[i].hardware, "FLOP");
+        p->others[p->n_others++] = given("executed", g[i].name, g[i].executed, "FLOP");
+    }
+    return err;
+}
+
+static void nothing(void *user)
+{
+}
+
+static void nothing_of(void *user, const char *op, mb_part part, int layer, mb_pass_kind pass)
+{
+}
+
 /* As many steps as were timed, for counts that take time themselves, and all alike: some sources
-   count one thing in one step and another in the next. */
+   count one thing in one step and another in the next. They are watched, so that a device launches
+   call by call: whether a range of CUPTI sees into a graph is not known. */
 static mb_err count_steps(profile *p)
 {
     mb_run *r = &p->run;
+    const mb_watch watch = { nothing, nothing_of, NULL };
     size_t others = p->plan->set->n - p->quiet;
     double before = (double)mb_ledger_total(mb_ctx_ledger(r->ctx)).executed;
     mb_err err = MB_OK;
+    mb_counter *c;
     int i;
 
     if (others == 0)
         return MB_OK;
-    mb_counter_open(p->events + p->quiet, others, mb_ctx_threads(r->ctx), &p->other_counter);
-    r->counter = p->other_counter;
+    mb_counter_open(p->events + p->quiet, others, mb_ctx_threads(r->ctx), &c);
+    r->counter = c;
+    mb_ctx_watch(r->ctx, &watch);
     for (i = 0; !err && i < p->plan->timed; i++)
         err = repeat_step(r);
+    mb_ctx_watch(r->ctx, NULL);
     r->counter = NULL;
     p->counted = (double)mb_ledger_total(mb_ctx_ledger(r->ctx)).executed - before;
-    return err;
+    p->others = mb_zalloc(others + 2 * MB_OP_COUNTS_MAX, sizeof *p->others);
+    p->n_others = counts_of(c, p->others);
+    mb_counter_close(c); /* the hardware serves one at a time */
+    return err ? err : count_operations(p);
 }
 
 /* As many steps as will be traced, in which a GPU is watched and nothing waits for it. */
@@ -200,15 +270,6 @@ static mb_err measure(profile *p)
 
 /* ---- recording ------------------------------------------------------------------------------ */
 
-static mb_counter_row given(const char *source, const char *event, double value, const char *unit)
-{
-    bool there = !isnan(value);
-
-    return (mb_counter_row){ source, event, unit,
-                             mb_count_status_name[there ? MB_COUNT_OK : MB_COUNT_NOT_SUPPORTED],
-                             value };
-}
-
 /* What metrics need to know of the model: params are those that a token's products use, all but the
    embedding, which is only looked up. */
 static size_t own_counts(const profile *p, mb_counter_row row[OWN_COUNTS])
@@ -225,35 +286,21 @@ static size_t own_counts(const profile *p, mb_counter_row row[OWN_COUNTS])
     row[6] = given("ceiling", "product", p->product, "FLOP/s");
     row[7] = given("ceiling", "triad", p->triad, "B/s");
     row[8] = given("ceiling", "datasheet", p->datasheet, "FLOP/s");
-    if (p->other_counter)
-        row[9] = given("model", "counted", p->counted, "FLOP");
-    return p->other_counter ? 10 : 9;
-}
-
-/* What C counted, as rows; returns how many. */
-static size_t counts_of(const mb_counter *c, mb_counter_row *rows)
-{
-    const mb_counted *counts;
-    size_t n = 0, i;
-
-    counts = c ? mb_counter_read(c, &n) : NULL;
-    for (i = 0; i < n; i++)
-        rows[i] = (mb_counter_row){ .source = counts[i].event.source,
-                                    .event = counts[i].event.name,
-                                    .unit = counts[i].event.unit,
-                                    .status = mb_count_status_name[counts[i].status],
-                                    .value = counts[i].value };
-    return n;
+    row[9] = given("model", "graphs", (double)p->graphs, "graphs");
+    if (p->others)
+        row[10] = given("model", "counted", p->counted, "FLOP");
+    return p->others ? 11 : 10;
 }
 
 static mb_err record_counts(profile *p)
 {
-    mb_counter_row *rows = mb_zalloc(p->plan->set->n + OWN_COUNTS, sizeof *rows);
+    mb_counter_row *rows = mb_zalloc(p->quiet + OWN_COUNTS + p->n_others, sizeof *rows);
     size_t n = own_counts(p, rows);
     mb_err err;
 
     n += counts_of(p->quiet_counter, rows + n);
-    n += counts_of(p->other_counter, rows + n);
+    for (size_t i = 0; i < p->n_others; i++)
+        rows[n++] = p->others[i];
     err = mb_store_counters(p->run.bench->store, p->run.id, rows, n);
     free(rows);
     return err;
@@ -301,7 +348,8 @@ mb_err mb_profile_run(mb_bench *b, const mb_job *job, const mb_profile_plan *pla
     *run = p.run.id;
     mb_sde_publish(NULL);
     mb_counter_close(p.quiet_counter);
-    mb_counter_close(p.other_counter);
+    mb_op_counts_close(p.op_counts);
+    free(p.others);
     mb_kernels_close(p.kernels);
     free(p.events);
     mb_run_close(&p.run);

@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const char operations_sql[] =
 #include "profiles/operations.sql.inc"
@@ -117,6 +118,30 @@ static mb_err add_metrics(mb_store *s, int64_t run, const mb_event_set *set, mb_
     return err;
 }
 
+/* Where operations were counted: what hardware did of what the ledger says. */
+static mb_err add_shares(mb_store *s, const char *id, mb_table *t)
+{
+    static const char sql[] =
+        "SELECT 'hardware/executed', event, iif(abs(h.value / e.value - 1) <= 0.02, 'ok', "
+        "  'differs'), 100 * h.value / e.value, '% of executed' "
+        "FROM v_counter AS h JOIN v_counter AS e USING (run_id, event) "
+        "WHERE run_id = ?1 AND h.source = 'hardware' AND e.source = 'executed' ORDER BY event";
+    mb_rows *rows;
+    size_t i, differ = 0;
+
+    MB_TRY(mb_store_query(s, sql, (const char *const[]){ id, NULL }, &rows));
+    mb_table_rows(t, rows);
+    for (i = 0; i < rows->n; i++)
+        differ += !strcmp(rows->cell[i * rows->columns + 2].string, "differs");
+    if (rows->n > 0)
+        mb_table_note(t,
+                      "Of %zu operations with products the hardware counted other FLOPs than the "
+                      "ledger, by more than 2 %%, in %zu.",
+                      rows->n, differ);
+    mb_rows_free(rows);
+    return MB_OK;
+}
+
 mb_err mb_profile_print_counts(mb_store *s, int64_t run, const mb_event_set *set,
                                enum mb_table_format format, FILE *out)
 {
@@ -132,6 +157,8 @@ mb_err mb_profile_print_counts(mb_store *s, int64_t run, const mb_event_set *set
                           (const char *const[]){ id, NULL }, &rows));
     t = mb_table_new(count_columns, sizeof count_columns / sizeof *count_columns);
     err = add_metrics(s, run, set, t);
+    if (!err)
+        err = add_shares(s, id, t);
     mb_table_rows(t, rows);
     mb_table_note(t, "What a machine cannot count has a status and no value. Counts are sums over "
                      "the timed steps.");

@@ -1,6 +1,7 @@
 /* The life of a run: begun or taken up again, trained, ended; and every way in which it can end. */
 #include "harness/run.h"
 
+#include "harness/floors.h"
 #include "harness/metadata.h"
 
 #include <stdlib.h>
@@ -90,8 +91,8 @@ static mb_err open_fresh(mb_run *r)
 mb_err mb_run_open(mb_run *r)
 {
     const mb_work *work = r->job->work;
-    mb_model_config config = mb_settings_model(
-        work->settings, r->job->arch, mb_data_vocab(work->data), mb_data_modalities(work->data));
+    mb_model_config config =
+        mb_settings_model(work->settings, r->job->arch, mb_settings_sizes(work->data));
 
     MB_TRY(mb_ctx_open(r->bench->backend, r->bench->precision, r->bench->threads_asked, &r->ctx));
     (void)mb_nvml_open(&r->nvml); /* no GPU, or none in use: nothing to watch */
@@ -199,6 +200,8 @@ static mb_err finish(mb_run *r)
     MB_TRY(mb_samples_flush(&r->samples, r->bench->store, r->id));
     MB_TRY(record_ops(r));
     MB_TRY(record_overheads(r));
+    MB_TRY(mb_floors_store(r->bench->store, r->id, r->job->work->data,
+                           r->job->work->settings->mixture.boundary));
     MB_TRY(mb_store_run_event(r->bench->store, r->id, "ok", NULL, r->saved.weights));
     r->out->status = MB_DONE;
     return mb_saved_remove_state(&r->saved);
@@ -253,8 +256,9 @@ void mb_run_close(mb_run *r)
     mb_samples_close(&r->samples);
     mb_ops_close(&r->ops);
     mb_saved_close(&r->saved);
+    for (int i = 0; i < r->copies; i++)
+        mb_batch_free(&r->batches[i]);
     free(r->batches);
-    free(r->copies);
 }
 
 /* ---- the whole ----------------------------------------------------------------------------- */

@@ -25,7 +25,8 @@ typedef struct mb_run {
     mb_model *model;
     mb_stream *stream;
     mb_batch *batches; /* micro-batches of a step */
-    void *copies;      /* what they point to when there are several */
+    int copies;        /* that have arrays of their own, since a stream overwrites its own: all or
+                          none */
     mb_samples samples;
     mb_ops ops;
     mb_cost counted; /* the ledger's total after the last step */

@@ -50,18 +50,16 @@ static void add(mb_samples *s, int64_t step, const char *split, const char *moda
 
 void mb_samples_losses(mb_samples *s, int64_t step, const char *split, const mb_losses *l)
 {
-    double sum = 0;
     int64_t n = 0;
     int m;
 
     for (m = 0; m < MB_MODALITIES; m++) {
         if (l->n[m])
             add(s, step, split, mb_modality_name[m], "loss", l->sum[m] / (double)l->n[m], l->n[m]);
-        sum += l->sum[m];
         n += l->n[m];
     }
     if (n)
-        add(s, step, split, "all", "loss", sum / (double)n, n);
+        add(s, step, split, "all", "loss", mb_losses_mean(l), n);
     if (!strcmp(split, mb_split_name[MB_TRAIN]))
         add(s, step, split, "all", "grad_norm", l->grad_norm, n);
     if (l->asked) {

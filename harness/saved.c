@@ -11,13 +11,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-char *mb_saved_folder(const char *database)
+char *mb_saved_beside(const char *database, const char *what)
 {
     size_t n = strlen(database);
 
     if (n > 3 && !strcmp(database + n - 3, ".db"))
         n -= 3;
-    return mb_format("%.*s.checkpoints", (int)n, database);
+    return mb_format("%.*s.%s", (int)n, database, what);
+}
+
+char *mb_saved_folder(const char *database)
+{
+    return mb_saved_beside(database, "checkpoints");
 }
 
 static void forget(mb_saved *s)

@@ -13,6 +13,8 @@ typedef struct mb_saved {
     int fd;                       /* of the held lock, -1 */
 } mb_saved;
 
+/* "results/motbench.WHAT" for "results/motbench.db". Caller frees. */
+char *mb_saved_beside(const char *database, const char *what);
 /* "results/motbench.checkpoints" for "results/motbench.db". Caller frees. */
 char *mb_saved_folder(const char *database);
 

@@ -121,10 +121,15 @@ void mb_pairs_free(mb_pair *pairs, size_t n);
 
 /* What data and models want to know; strings are borrowed from s. */
 mb_data_request mb_settings_data(const mb_settings *s);
-/* Refuses open data that are not of the workload's kind: with speech, without. */
+/* Refuses open data that are not of the workload's kind: with speech, with patches, with neither.
+ */
 mb_err mb_settings_fit(const mb_settings *s, const mb_data *d);
-mb_model_config mb_settings_model(const mb_settings *s, const mb_arch_settings *a, int vocab,
-                                  int modalities);
+typedef struct mb_data_sizes { /* of a model, that follow from its data: V, M, S */
+    int vocab, modalities, patch;
+} mb_data_sizes;
+mb_data_sizes mb_settings_sizes(const mb_data *d);
+mb_model_config mb_settings_model(const mb_settings *s, const mb_arch_settings *a,
+                                  mb_data_sizes sizes);
 /* The learning rate of STEP (from 0): linear warm-up, then the schedule down to min_lr * lr. */
 float mb_settings_lr(const mb_settings *s, int64_t step);
 int64_t mb_settings_tokens(const mb_settings *s); /* of one step */

@@ -41,11 +41,6 @@ static mb_err check_sizes(const mb_settings *s)
 
 static mb_err check_data(mb_settings *s)
 {
-    if (s->kind == MB_TRANSFUSION)
-        return mb_fail(MB_EINVAL,
-                       "%s: key 'kind': not supported by this build, expected chameleon or "
-                       "chameleon-speech",
-                       mb_settings_place(s, NULL, "workload", "kind"));
     if (mb_data_known(s->source))
         return mb_fail_in(MB_EINVAL, "%s: key 'data'",
                           mb_settings_place(s, NULL, "workload", "data"));
@@ -91,10 +86,27 @@ static mb_err check_arch(const mb_settings *s, const mb_arch_settings *a)
     return MB_OK;
 }
 
+static bool is_set(const mb_settings *s, const char *section, const char *key)
+{
+    return s->place[mb_setting_find(section, key) - mb_setting_table] != NULL;
+}
+
+/* Defaults that are another kind's: Transfusion's norm and order of pairs. */
+static void complete_kind(mb_settings *s)
+{
+    if (s->kind != MB_TRANSFUSION)
+        return;
+    if (!is_set(s, "model", "norm"))
+        s->model.norm = MB_PRE;
+    if (!is_set(s, "workload", "image_first"))
+        s->mixture.image_first = 0.2;
+}
+
 mb_err mb_settings_check(mb_settings *s)
 {
     int i;
 
+    complete_kind(s);
     MB_TRY(check_sizes(s));
     MB_TRY(check_data(s));
     MB_TRY(check_model(s));
@@ -151,12 +163,17 @@ mb_data_request mb_settings_data(const mb_settings *s)
 
 mb_err mb_settings_fit(const mb_settings *s, const mb_data *d)
 {
-    bool speech = mb_data_modalities(d) > MB_SPEECH;
+    static const char *const holds[] = { [MB_CHAMELEON] = "no speech",
+                                         [MB_CHAMELEON_SPEECH] = "some speech",
+                                         [MB_TRANSFUSION] = "images as patches" };
+    enum mb_workload_kind fits = mb_data_patch(d) > 0                ? MB_TRANSFUSION
+                                 : mb_data_modalities(d) > MB_SPEECH ? MB_CHAMELEON_SPEECH
+                                                                     : MB_CHAMELEON;
 
-    if (speech != (s->kind == MB_CHAMELEON_SPEECH))
-        return mb_fail(MB_EINVAL, "%s: key 'data': %s has %s speech, expected kind = %s",
-                       mb_settings_place(s, NULL, "workload", "data"), mb_data_name(d),
-                       speech ? "some" : "no", speech ? "chameleon-speech" : "chameleon");
+    if (s->kind != fits)
+        return mb_fail(MB_EINVAL, "%s: key 'data': %s has %s, expected kind = %s",
+                       mb_settings_place(s, NULL, "workload", "data"), mb_data_name(d), holds[fits],
+                       mb_setting_find("workload", "kind")->names[fits]);
     if (s->model.vocab > 0 && s->model.vocab < mb_data_vocab(d))
         return mb_fail(MB_EINVAL,
                        "%s: key 'vocab': found %d, expected 0 or at least the %d ids of %s",
@@ -165,14 +182,20 @@ mb_err mb_settings_fit(const mb_settings *s, const mb_data *d)
     return MB_OK;
 }
 
-mb_model_config mb_settings_model(const mb_settings *s, const mb_arch_settings *a, int vocab,
-                                  int modalities)
+mb_data_sizes mb_settings_sizes(const mb_data *d)
+{
+    return (mb_data_sizes){ mb_data_vocab(d), mb_data_modalities(d), mb_data_patch(d) };
+}
+
+mb_model_config mb_settings_model(const mb_settings *s, const mb_arch_settings *a,
+                                  mb_data_sizes sizes)
 {
     mb_model_config c = s->model;
 
-    if (c.vocab < vocab) /* larger than need be: as if the data had more ids */
-        c.vocab = vocab;
-    c.modalities = modalities;
+    if (c.vocab < sizes.vocab) /* larger than need be: as if the data had more ids */
+        c.vocab = sizes.vocab;
+    c.modalities = sizes.modalities;
+    c.patch = sizes.patch;
     c.experts = a->experts;
     c.capacity = a->capacity;
     c.eval_capacity = a->eval_capacity;

@@ -13,42 +13,6 @@ enum { ROOM_MAX = 1 << 16 }; /* steps between two writes that samples have room 
 
 /* ---- batches ------------------------------------------------------------------------------- */
 
-/* A stream overwrites its batch, so several micro-batches need places of their own. */
-static void make_copies(mb_run *r, int n, int64_t tokens)
-{
-    size_t each = (size_t)tokens * (5 * sizeof(int32_t) + 2);
-    int i;
-
-    r->copies = mb_alloc(each * (size_t)n);
-    for (i = 0; i < n; i++) {
-        mb_batch *b = &r->batches[i];
-        int32_t *at = (int32_t *)((char *)r->copies + each * (size_t)i);
-
-        b->token = at;
-        b->target = at + tokens;
-        b->position = at + 2 * tokens;
-        b->lo = at + 3 * tokens;
-        b->hi = at + 4 * tokens;
-        b->modality = (uint8_t *)(at + 5 * tokens);
-        b->target_modality = b->modality + tokens;
-    }
-}
-
-static void copy_batch(mb_batch *to, const mb_batch *from)
-{
-    size_t n = (size_t)(from->batch * from->len);
-
-    to->batch = from->batch;
-    to->len = from->len;
-    memcpy(to->token, from->token, n * sizeof *to->token);
-    memcpy(to->target, from->target, n * sizeof *to->target);
-    memcpy(to->position, from->position, n * sizeof *to->position);
-    memcpy(to->lo, from->lo, n * sizeof *to->lo);
-    memcpy(to->hi, from->hi, n * sizeof *to->hi);
-    memcpy(to->modality, from->modality, n);
-    memcpy(to->target_modality, from->target_modality, n);
-}
-
 static mb_err next_batches(mb_run *r)
 {
     int i, n = r->job->work->settings->accumulate;
@@ -60,7 +24,7 @@ static mb_err next_batches(mb_run *r)
         if (n == 1)
             r->batches[i] = b;
         else
-            copy_batch(&r->batches[i], &b);
+            mb_batch_copy(&r->batches[i], &b);
     }
     r->overhead_ns[MB_DATA] += mb_wall_ns() - start;
     return MB_OK;
@@ -270,8 +234,9 @@ mb_err mb_train_open(mb_run *r)
 
     mb_samples_open(&r->samples, (size_t)(waiting < ROOM_MAX ? waiting : ROOM_MAX));
     r->batches = mb_zalloc((size_t)s->accumulate, sizeof *r->batches);
-    if (s->accumulate > 1)
-        make_copies(r, s->accumulate, s->batch * s->len);
+    r->copies = s->accumulate > 1 ? s->accumulate : 0;
+    for (int i = 0; i < r->copies; i++)
+        mb_batch_make(s->batch, s->len, mb_data_patch(r->job->work->data), &r->batches[i]);
     MB_TRY(mb_stream_open(r->job->work->data, MB_TRAIN, &s->mixture, (uint64_t)r->job->seed,
                           s->batch, s->len, &r->stream));
     return mb_stream_skip(r->stream, r->step * s->accumulate);

@@ -165,8 +165,8 @@ mb_err mb_command_data(int argc, char **argv)
         parse,
         "list\nprepare SET\nverify SET\nimport NAME --from FORMAT FILE...",
         "Lists, prepares and verifies data sets, and imports your own."
-        "\vSET is fashion, spoken, procedural, procedural-speech, shards, the NAME of an imported "
-        "set, or a workload file. `motbench data import --help` tells of importing.",
+        "\vSET is a name of `motbench list data`, shards, the NAME of an imported set, or a "
+        "workload file. `motbench data import --help` tells of importing.",
         children,
         NULL,
         NULL,

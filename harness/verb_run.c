@@ -154,8 +154,9 @@ static mb_err print_summary(const run_options *o, const mb_job *jobs, const mb_o
         mb_table_real(t, out->trained ? train_s : NAN);
         mb_table_text(t, *out->detail ? out->detail : NULL);
     }
-    mb_table_note(t, "Losses are of the last evaluation on the validation split, in nats per token;"
-                     " tokens/s and time are of training alone, in this invocation.");
+    mb_table_note(t, "Losses are of the last evaluation on the validation split, in nats per token"
+                     " and, of images as patches, as mean squared error; tokens/s and time are of "
+                     "training alone, in this invocation.");
     err = mb_table_print(t, o->common.format, stdout);
     mb_table_free(t);
     return err;

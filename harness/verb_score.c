@@ -101,7 +101,7 @@ static mb_err take_tokens(const char *path, const mb_npy *n, scoring *s)
         return mb_fail(MB_EINVAL, "%s: no tokens, expected (sequences, tokens)", path);
     s->token = mb_alloc((size_t)n->count * sizeof *s->token);
     s->modality = mb_alloc((size_t)n->count);
-    MB_TRY(read_grid(path, n, s->described.vocab, "token", put_token, s));
+    MB_TRY(read_grid(path, n, s->described.sizes.vocab, "token", put_token, s));
     s->batch = n->shape[0];
     s->len = n->shape[1];
     return MB_OK;
@@ -113,7 +113,7 @@ static mb_err take_modality(const char *path, const mb_npy *n, scoring *s)
         return mb_fail(
             MB_EINVAL, "%s: %lld x %lld modalities, expected %lld x %lld as of the tokens", path,
             (long long)n->shape[0], (long long)n->shape[1], (long long)s->batch, (long long)s->len);
-    return read_grid(path, n, s->described.modalities, "modality", put_modality, s);
+    return read_grid(path, n, s->described.sizes.modalities, "modality", put_modality, s);
 }
 
 static mb_err read_npy(const char *path, mb_err (*take)(const char *, const mb_npy *, scoring *),
@@ -133,8 +133,7 @@ static mb_err read_npy(const char *path, mb_err (*take)(const char *, const mb_n
 static mb_err open_model(const score_options *o, scoring *s)
 {
     const mb_described *d = &s->described;
-    mb_model_config config =
-        mb_settings_model(d->settings, &d->settings->arch[0], d->vocab, d->modalities);
+    mb_model_config config = mb_settings_model(d->settings, &d->settings->arch[0], d->sizes);
 
     config.batch = s->batch;
     config.len = s->len;
@@ -153,7 +152,7 @@ static mb_err score(const score_options *o, scoring *s)
     MB_TRY(read_npy(o->tokens, take_tokens, s));
     if (o->modality)
         MB_TRY(read_npy(o->modality, take_modality, s));
-    MB_TRY(mb_batch_from_tokens(s->token, s->modality, s->batch, s->len, s->described.vocab,
+    MB_TRY(mb_batch_from_tokens(s->token, s->modality, s->batch, s->len, s->described.sizes.vocab,
                                 s->described.bos, &s->input));
     MB_TRY(open_model(o, s));
     shape[0] = s->batch;

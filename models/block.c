@@ -59,6 +59,12 @@ static const mb_route *choose(mb_pass *p, const mb_layer *l, int index, mb_tenso
 
     if (!p->training && (m->eval_capacity > 0 || how.choice == MB_TOKEN_CHOOSES))
         how.capacity = m->eval_capacity;
+    if (p->cache && how.choice == MB_TOKEN_CHOOSES) /* the other sequences do not matter */
+        how.capacity = 0;
+    if (p->cut)
+        how.cut = p->cut + index * m->experts;
+    if (p->least)
+        how.least = p->least + index * m->experts;
     mb_ctx_at(p->c, MB_ROUTER, index);
     if (m->jitter > 0 && p->training)
         s = mb_jitter(p->c, s, (float)m->jitter,
@@ -99,7 +105,8 @@ mb_tensor *mb_block(mb_pass *p, const mb_layer *l, int index, mb_tensor *x)
     h = mb_gemm(c, h, l->qkv, p->route[p->arch->qkv]);
     h = mb_rope(c, h, l->qnorm, l->knorm, p->norm_slice, p->position, m->heads, m->norm_eps,
                 m->rope_base);
-    h = mb_attend(c, h, &p->span, m->heads);
+    h = p->cache ? mb_attend_cached(c, h, &p->cache[index], &p->places, m->heads)
+                 : mb_attend(c, h, &p->span, m->heads);
     h = mb_gemm(c, h, l->out, p->route[p->arch->out]);
     x = rejoin(p, x, h, l->norm1, p->route[MB_BY_NONE]);
 

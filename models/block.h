@@ -10,24 +10,45 @@ typedef struct mb_layer {
     mb_tensor *norm2, *router, *up, *down;        /* router NULL unless ffn is MB_BY_ROUTER */
 } mb_layer;
 
+enum { MB_TIME_FEATURES = 32 }; /* K: numbers that tell the step of a patch */
+
+/* The patches of a pass (models/patches.c); with a size of 0 there are none. */
+typedef struct mb_patches {
+    int64_t size;                /* S */
+    const mb_route *all, *noisy; /* rows of the hidden state that hold one; one behind noise */
+    const float *in;             /* (all, S + K) */
+    const float *wanted;         /* (noisy, S) */
+    float *loss;                 /* (noisy), in order of positions */
+} mb_patches;
+
 /* One pass over one batch. Rows of the hidden state are in home order: sorted by modality when any
-   part is routed by modality, else in order of positions. Only attention needs to know. */
+   part is routed by modality, else in order of positions. Only attention needs to know. With padded
+   groups R >= T rows: those that are no position's have token 0 and no target, so that nothing
+   flows back from them. */
 typedef struct mb_pass {
     mb_ctx *c;
     const mb_arch *arch;
     const mb_model_config *config;
     bool training;
-    double share;        /* of this micro-batch in the step: scales auxiliary losses */
-    uint64_t seed, draw; /* keys of this pass */
-    int64_t rows;        /* T = B L */
-    const int32_t *token, *target, *position;  /* (T), home order */
-    const uint8_t *modality, *target_modality; /* (T), home order */
+    double share;         /* of this micro-batch in the step: scales auxiliary losses */
+    uint64_t seed, draw;  /* keys of this pass */
+    int64_t tokens, rows; /* T = B L, R */
+    const int32_t *token, *target, *position;  /* (R), home order */
+    const uint8_t *modality, *target_modality; /* (R), home order */
     const uint8_t *norm_slice;                 /* modality, or NULL when norms have one slice */
     const mb_route *route[MB_BY_ROUTER];       /* MB_BY_NONE, MB_BY_MODALITY */
     mb_span span;
-    mb_routed *routed; /* (N) what each layer's learned route did */
-    float *loss;       /* (T), home order */
+    const mb_cache *cache; /* (N) what the layers keep of sequences that grow; NULL: a span */
+    mb_places places;      /* of the rows, with a cache */
+    const float *cut;      /* (N, E) of mb_router; NULL: none */
+    float *least;          /* (N, E) of mb_router; NULL: not wanted */
+    mb_routed *routed;     /* (N) what each layer's learned route did */
+    float *loss;           /* (R), home order */
+    mb_patches patches;
 } mb_pass;
+
+/* Whether any part goes by modality, so that rows are sorted. */
+bool mb_arch_by_modality(const mb_arch *a);
 
 /* Layer number INDEX on x (T, D); returns the new hidden state. */
 mb_tensor *mb_block(mb_pass *p, const mb_layer *l, int index, mb_tensor *x);
@@ -39,20 +60,41 @@ struct mb_model {
     uint64_t seed;
     mb_param *params; /* in documented order */
     size_t n_params;
-    mb_tensor *embed, *norm, *head; /* into params, like the layers' */
+    mb_tensor *embed, *norm, *head;  /* into params, like the layers' */
+    mb_tensor *patch_in, *patch_out; /* NULL when images are ids */
     mb_layer *layers;
     /* All parameters in one array, matrices first, then embeddings, then norms, so that what decays
        alike is contiguous; gradients and both moments in arrays of the same layout. */
     float *data, *grad, *moment[2]; /* one allocation, which starts at data */
     double *squares;                /* of the gradient; in the same allocation */
+    float *cut;                     /* (N, E) of mb_model_learn_cuts(); NULL: none */
     int64_t total, n_matrices, n_embeddings;
 };
+
+/* Says how much memory M takes, what would take less, and why it cannot be had: the message there
+   is. MB_ENOMEM. */
+mb_err mb_model_refuse(const mb_model *m);
 
 /* Starts a pass over BATCH: sorts rows by modality where the architecture wants that, makes the
    known routes. The arrays live until mb_ctx_reset(). */
 void mb_pass_begin(mb_pass *p, mb_model *m, const mb_batch *batch);
 
-/* Embedding, layers and final norm: the hidden state (T, D) that the head reads. */
+/* Equal for passes that ask the backend for the same calls on the same shapes: of the same model,
+   on batches that are alike in size, rows by modality and kind of spans. LAST: the optimiser's
+   calls follow. */
+uint64_t mb_pass_key(const mb_pass *p, const mb_model *m, bool last);
+
+/* ROW (T) in home order; NULL for NULL. Passes without targets have no padding. */
+const int32_t *mb_pass_order(const mb_pass *p, const int32_t *row);
+
+/* The patches of BATCH, whose rows P has sorted. */
+void mb_patches_begin(mb_pass *p, const mb_batch *batch);
+/* x (T, D) with the patches' embeddings added to their rows. */
+mb_tensor *mb_patches_in(mb_pass *p, const mb_model *m, mb_tensor *x);
+/* What is predicted of noisy patches (noisy, S), from what the head reads. */
+mb_tensor *mb_patches_out(mb_pass *p, const mb_model *m, mb_tensor *x);
+
+/* Embedding, layers and final norm: the hidden state (R, D) that the head reads. */
 mb_tensor *mb_pass_forward(mb_pass *p, const mb_model *m);
 
 #endif

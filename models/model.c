@@ -32,12 +32,15 @@ static mb_err check_ranges(const mb_arch *arch, const mb_model_config *m)
         { "modalities", m->modalities, 1, MB_MODALITIES },
         { "width", m->width, 2, 1 << 16 },
         { "layers", m->layers, 1, 1000 },
+        { "pad", m->pad, 0, 1 << 16 },
         { "heads", m->heads, 1, 1 << 15 },
         { "ffn_width", m->ffn_width, 0, 1 << 20 },
         { "ffn_multiple", m->ffn_multiple, m->ffn_width == 0, 1 << 16 },
         { "norm_eps", m->norm_eps, 0, 1 },
         { "rope_base", m->rope_base, 1, 1e12 },
         { "z_loss", m->z_loss, 0, 1e6 },
+        { "patch", m->patch, 0, 1 << 16 },
+        { "patch_weight", m->patch_weight, m->patch > 0 ? 1e-6 : 0, 1e6 },
         { "experts", m->experts, routed * arch->top_k, 1 << 12 },
         { "capacity", m->capacity, routed * 1e-6, 1e6 },
         { "eval_capacity", m->eval_capacity, 0, 1e6 },
@@ -155,8 +158,7 @@ static mb_err allocate(mb_model *m)
     place(m);
     m->data = mb_ctx_alloc(m->c, 4 * sizeof(float) * (size_t)m->total + sizeof *m->squares);
     if (!m->data)
-        return mb_fail_in(MB_ENOMEM, "%lld parameters with gradient and moments",
-                          (long long)m->total);
+        return mb_model_refuse(m);
     m->grad = m->data + m->total;
     m->moment[0] = m->grad + m->total;
     m->moment[1] = m->moment[0] + m->total;
@@ -217,7 +219,7 @@ static void make_params(mb_model *m)
 {
     const mb_model_config *g = &m->config;
 
-    m->params = mb_zalloc((size_t)(3 + 9 * g->layers), sizeof *m->params);
+    m->params = mb_zalloc((size_t)(5 + 9 * g->layers), sizeof *m->params);
     m->layers = mb_zalloc((size_t)g->layers, sizeof *m->layers);
     m->embed = add(m, MB_EMBEDDING, MB_BY_NONE, g->vocab, g->width, mb_format("embed"));
     for (int i = 0; i < g->layers; i++)
@@ -225,28 +227,58 @@ static void make_params(mb_model *m)
     m->norm = add(m, MB_NORM_WEIGHT, MB_BY_NONE, 0, g->width, mb_format("norm"));
     m->head = add(m, MB_MATRIX, MB_BY_NONE, g->vocab, g->width, mb_format("head"));
     m->head->rank = 2;
+    if (g->patch > 0) {
+        m->patch_in = add(m, MB_MATRIX, MB_BY_NONE, g->width, g->patch + MB_TIME_FEATURES,
+                          mb_format("patch.in"));
+        m->patch_out = add(m, MB_MATRIX, MB_BY_NONE, g->patch, g->width, mb_format("patch.out"));
+        m->patch_in->rank = m->patch_out->rank = 2;
+    }
 }
 
-/* A batch of the largest size whose rows are spread over the modalities: for sizing. */
+/* What is left must do for what the backend will keep for itself, which is asked for in the first
+   step. */
+static mb_err check_rest(const mb_model *m)
+{
+    mb_memory b = mb_model_memory(m);
+    size_t left = mb_ctx_free_bytes(m->c), needed = (size_t)(b.copies + b.head);
+
+    if (left == 0 || left >= needed)
+        return MB_OK;
+    mb_fail(MB_ENOMEM, "copies and workspaces need %.2f GiB, %.2f are free",
+            (double)needed / (1 << 30), (double)left / (1 << 30));
+    return mb_model_refuse(m);
+}
+
+/* A batch of the largest size, whose rows need the most padding: one of each modality, and the rest
+   are text, or patches, which take most. */
 static mb_err size_scratch(mb_model *m)
 {
-    size_t t = (size_t)(m->config.batch * m->config.len);
-    int32_t *zeros = mb_zalloc(t, sizeof *zeros);
-    uint8_t *text = mb_zalloc(t, 1);
+    size_t t = (size_t)(m->config.batch * m->config.len), s = (size_t)m->config.patch;
+    int32_t *zeros = mb_zalloc(t, sizeof *zeros), *noise = mb_zalloc(t, sizeof *noise);
+    uint8_t *modality = mb_zalloc(t, 1);
+    float *numbers = mb_zalloc(t * s + 1, sizeof *numbers);
     mb_batch batch = { .batch = m->config.batch,
                        .len = m->config.len,
                        .token = zeros,
                        .target = zeros,
-                       .modality = text,
-                       .target_modality = text,
+                       .modality = modality,
+                       .target_modality = (uint8_t *)zeros, /* text */
                        .position = zeros,
                        .lo = zeros,
-                       .hi = zeros };
+                       .hi = zeros,
+                       .patch = m->config.patch,
+                       .noise = noise,
+                       .noisy = numbers,
+                       .wanted = numbers };
     mb_losses losses = { 0 };
     mb_ctx *real = m->c;
     size_t bytes = 0;
     mb_err err = mb_ctx_open_sizing(real, &m->c);
 
+    for (size_t i = 0; i < t; i++) {
+        modality[i] = i < (size_t)m->config.modalities ? (uint8_t)i : s > 0 ? MB_IMAGE : MB_TEXT;
+        noise[i] = modality[i] == MB_IMAGE ? 1 : -1;
+    }
     if (!err) {
         err = mb_model_gradients(m, &batch, 0, &losses);
         bytes = mb_ctx_peak(m->c);
@@ -254,8 +286,12 @@ static mb_err size_scratch(mb_model *m)
     }
     m->c = real;
     free(zeros);
-    free(text);
-    return err ? err : mb_ctx_reserve(m->c, bytes);
+    free(noise);
+    free(modality);
+    free(numbers);
+    if (!err && mb_ctx_reserve(m->c, bytes))
+        err = mb_model_refuse(m);
+    return err ? err : check_rest(m);
 }
 
 mb_err mb_model_open(mb_ctx *c, const mb_arch *arch, const mb_model_config *config, uint64_t seed,
@@ -295,6 +331,7 @@ void mb_model_close(mb_model *m)
     free(m->params);
     free(m->layers);
     mb_ctx_free(m->c, m->data);
+    free(m->cut);
     free(m);
 }
 

@@ -2,7 +2,7 @@
 
    Letters, fixed here for the whole project: T tokens of a batch (B sequences of length L), D
    width, H heads, F feed-forward width, G groups, E experts, M modalities, N layers, V vocabulary.
-   Shapes are written (T, D). */
+   S numbers of a patch. Shapes are written (T, D). */
 #ifndef MB_MODELS_MODEL_H
 #define MB_MODELS_MODEL_H
 
@@ -47,9 +47,14 @@ typedef struct mb_model_config {
     enum mb_gate_place gate;
     enum mb_slices slices;
     enum mb_recomputed recompute;
+    int pad; /* rows of each modality are padded to a multiple of it; 0 or 1: to none */
+    enum mb_attention attention; /* on a device */
+    bool graph;                  /* a device launches steps of known shapes as a whole */
     bool qk_norm;
     float norm_eps, rope_base;
-    float z_loss; /* weight of lse^2 of the logits [Chameleon 2.3] */
+    float z_loss;       /* weight of lse^2 of the logits [Chameleon 2.3] */
+    int patch;          /* S, from the data: numbers of an image's patch; 0: images are ids */
+    float patch_weight; /* of the patches' mean loss beside that of ids [Transfusion 3.2: lambda] */
     /* of learned routes; the row of the table gives the defaults */
     int experts;
     double capacity; /* factor; in evaluation eval_capacity, 0: no limit */
@@ -102,7 +107,7 @@ typedef struct mb_memory {
     uint64_t weights, gradients, moments;
     uint64_t copies;      /* of matrices, as products want them */
     uint64_t activations; /* and their gradients */
-    uint64_t routes;      /* indices and scores */
+    uint64_t routes;      /* indices and scores, patches before and after the model */
     uint64_t head;        /* logits under way */
 } mb_memory;
 
@@ -112,15 +117,22 @@ uint64_t mb_memory_total(const mb_memory *b);
 uint64_t mb_model_held(const mb_model *m);
 
 typedef struct mb_losses {
-    double sum[MB_MODALITIES]; /* of -log p in nats, by the target's modality */
+    /* Of -log p in nats, by the target's modality. Of patches the mean squared error of each, as
+       MB_IMAGE, and then every id counts as text, whatever it routes to. */
+    double sum[MB_MODALITIES];
     int64_t n[MB_MODALITIES];
+    float patch_weight;       /* of the mean over images beside that of ids; 0: images are ids */
     double balance, router_z; /* means over layers; 0 without a router */
     int64_t asked, dropped;   /* expert assignments, over layers */
     double grad_norm;         /* before clipping; mb_model_step only */
 } mb_losses;
 
+/* What training makes smaller, but for auxiliary losses: the mean over all targets; with patches
+   that of ids plus the weighted mean of patches. 0 without targets. */
+double mb_losses_mean(const mb_losses *l);
+
 /* One optimiser step over N micro-batches: forward, backward, clip, AdamW. STEP from 0 keys the
-   random draws and is the optimiser's clock. The loss is the mean over all targets of all
+   random draws and is the optimiser's clock. The loss is the mean of mb_losses_mean() over all
    micro-batches. */
 mb_err mb_model_step(mb_model *m, const mb_batch *batches, int n, const mb_optimizer_config *how,
                      int64_t step, mb_losses *out);
@@ -128,11 +140,43 @@ mb_err mb_model_step(mb_model *m, const mb_batch *batches, int n, const mb_optim
 /* Losses of one batch, without gradients, adding to *out. */
 mb_err mb_model_evaluate(mb_model *m, const mb_batch *batch, mb_losses *out);
 
+/* The loss of every position of one batch, (B, L) in nats; 0 without a target. */
+mb_err mb_model_losses(mb_model *m, const mb_batch *batch, float *loss);
+
+/* Experts that choose look at all rows of a batch, later ones too, which is no way to generate.
+   From BATCH on, in evaluations, logits and decoding, each expert takes the rows that score at
+   least what the weakest row scored that it took in BATCH, however many these are. Nothing happens
+   to other architectures, and to training. */
+mb_err mb_model_learn_cuts(mb_model *m, const mb_batch *batch);
+
 /* Logits of one batch, (B, L, V) float32 in order of positions. */
 mb_err mb_model_logits(mb_model *m, const mb_batch *batch, float *logits);
 
+/* What is predicted of the noisy patches of one batch, (patches, S) float32 in order of positions.
+ */
+mb_err mb_model_predict(mb_model *m, const mb_batch *batch, float *predicted);
+
 /* Gradients of the mean loss of one batch, left in the params' grad (cleared first): for tests. */
 mb_err mb_model_gradients(mb_model *m, const mb_batch *batch, int64_t step, mb_losses *out);
+
+/* ---- decoding (models/decode.c) -------------------------------------------------------------- */
+
+/* B sequences, one document each, that grow token by token: attention keeps what it needs of
+   earlier ones. Learned routes have no capacity here. Gives the logits of mb_model_logits() for the
+   same documents: the same bits on `ref`. */
+typedef struct mb_decoder mb_decoder;
+
+/* Sequences of at most LEN tokens. Borrows m. Refuses experts that choose without cuts. */
+mb_err mb_decoder_open(mb_model *m, int64_t batch, int64_t len, mb_decoder **out);
+void mb_decoder_close(mb_decoder *d);         /* accepts NULL */
+void mb_decoder_clear(mb_decoder *d);         /* all sequences begin anew */
+size_t mb_decoder_bytes(const mb_decoder *d); /* that attention keeps, when full */
+
+/* Appends N tokens with their MODALITY, each to its SEQUENCE (0 .. B-1), in order; any number to
+   any. Row b of LOGITS (B, V) becomes the prediction after sequence b's last token, if it got any.
+   Fails on ids out of range and full sequences. */
+mb_err mb_decoder_feed(mb_decoder *d, const int32_t *token, const uint8_t *modality,
+                       const int32_t *sequence, int64_t n, float *logits);
 
 /* ---- checkpoints (models/checkpoint.c) ------------------------------------------------------ */
 

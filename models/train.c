@@ -1,9 +1,12 @@
 /* What a model does: optimiser steps, losses, logits. */
 #include "models/block.h"
 
+#include "base/diffusion.h"
+#include "base/file.h"
 #include "base/random.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Sums over rows in order of positions, so that the order of rows never shows in a loss. */
@@ -12,7 +15,7 @@ static void add_losses(const mb_pass *p, mb_losses *out)
     double sum = 0; /* of modality m, in a register while one modality lasts */
     int m = -1;
 
-    for (int64_t i = 0; i < p->rows; i++) {
+    for (int64_t i = 0; i < p->tokens; i++) {
         int64_t row = p->span.at ? p->span.at[i] : i;
 
         if (p->target[row] < 0)
@@ -28,6 +31,27 @@ static void add_losses(const mb_pass *p, mb_losses *out)
     }
     if (m >= 0)
         out->sum[m] = sum;
+    if (p->patches.size == 0)
+        return;
+    for (int64_t i = 0; i < p->patches.noisy->rows; i++)
+        out->sum[MB_IMAGE] += p->patches.loss[i];
+    out->n[MB_IMAGE] += p->patches.noisy->rows;
+}
+
+double mb_losses_mean(const mb_losses *l)
+{
+    double sum = 0, patches = 0;
+    int64_t n = 0;
+
+    for (int m = 0; m < MB_MODALITIES; m++) {
+        if (m == MB_IMAGE && l->patch_weight > 0) {
+            patches = l->n[m] ? l->patch_weight * l->sum[m] / (double)l->n[m] : 0;
+            continue;
+        }
+        sum += l->sum[m];
+        n += l->n[m];
+    }
+    return patches + (n ? sum / (double)n : 0);
 }
 
 static void add_routed(const mb_pass *p, mb_losses *out)
@@ -44,13 +68,18 @@ static void add_routed(const mb_pass *p, mb_losses *out)
     }
 }
 
-/* Forward and loss of one batch; while recording also all gradients, of SCALE times the loss' sum.
- */
-static void run(mb_pass *p, mb_model *m, float scale)
+typedef struct scales { /* of the losses' sums over ids and over patches */
+    float id, patch;
+} scales;
+
+/* Forward and losses of one batch; while recording also all gradients, of the scaled sums. */
+static void run(mb_pass *p, mb_model *m, scales scale)
 {
     mb_tensor *x = mb_pass_forward(p, m);
 
-    mb_classify(m->c, x, m->head, p->target, scale, m->config.z_loss, p->loss);
+    mb_classify(m->c, x, m->head, p->target, scale.id, m->config.z_loss, p->loss);
+    if (p->patches.size > 0)
+        mb_regress(m->c, mb_patches_out(p, m, x), p->patches.wanted, scale.patch, p->patches.loss);
 }
 
 /* Ends a pass: waits for the backend, adds what the pass has told to OUT, takes its memory back. */
@@ -58,6 +87,7 @@ static mb_err finish(const mb_pass *p, mb_losses *out)
 {
     mb_err err = mb_ctx_sync(p->c);
 
+    out->patch_weight = p->config->patch > 0 ? p->config->patch_weight : 0;
     add_losses(p, out);
     add_routed(p, out);
     mb_ctx_reset(p->c);
@@ -72,6 +102,24 @@ static bool is_valid(const mb_model *m, const mb_batch *b, int64_t i)
            (b->modality[i] < m->config.modalities) & (b->target_modality[i] < MB_MODALITIES);
 }
 
+/* Patches are images, and of ids in a batch with patches no loss is an image's. */
+static mb_err check_patches(const mb_model *m, const mb_batch *b)
+{
+    if (b->patch != 0 && b->patch != m->config.patch)
+        return mb_fail(MB_EINVAL, "a batch with patches of %d numbers: the model has %d", b->patch,
+                       m->config.patch);
+    for (int64_t i = 0; b->patch > 0 && i < b->batch * b->len; i++)
+        if (b->noise[i] < -1 || b->noise[i] > MB_NOISE_STEPS ||
+            (b->noise[i] >= 0 && b->modality[i] != MB_IMAGE) ||
+            (b->target[i] >= 0 && b->target_modality[i] == MB_IMAGE))
+            return mb_fail(MB_EINVAL,
+                           "position %lld: noise %d, modality %d, of target %d: expected noise -1 "
+                           "to %d, patches to be images and targets to be none",
+                           (long long)i, b->noise[i], b->modality[i], b->target_modality[i],
+                           MB_NOISE_STEPS);
+    return MB_OK;
+}
+
 static mb_err check_batch(const mb_model *m, const mb_batch *b)
 {
     int64_t t = b->batch * b->len, i;
@@ -80,7 +128,7 @@ static mb_err check_batch(const mb_model *m, const mb_batch *b)
     for (i = 0; i < t; i++) /* without a way out it is a few operations on many at once */
         valid &= is_valid(m, b, i);
     if (valid)
-        return MB_OK;
+        return check_patches(m, b);
     for (i = 0; is_valid(m, b, i); i++)
         ;
     return mb_fail(MB_EINVAL,
@@ -90,23 +138,33 @@ static mb_err check_batch(const mb_model *m, const mb_batch *b)
                    m->config.vocab - 1, m->config.modalities - 1);
 }
 
-static int64_t count_targets(const mb_batch *batches, int n)
+/* What makes means over all micro-batches of sums. */
+static scales scale_of(const mb_model *m, const mb_batch *batches, int n)
 {
-    int64_t targets = 0;
+    int64_t ids = 0, patches = 0;
 
     for (int b = 0; b < n; b++)
-        for (int64_t i = 0; i < batches[b].batch * batches[b].len; i++)
-            targets += batches[b].target[i] >= 0;
-    return targets;
+        for (int64_t i = 0; i < batches[b].batch * batches[b].len; i++) {
+            ids += batches[b].target[i] >= 0;
+            patches += batches[b].patch > 0 && batches[b].noise[i] > 0;
+        }
+    return (scales){ .id = ids > 0 ? 1.0f / (float)ids : 0.0f,
+                     .patch = patches > 0 ? m->config.patch_weight / (float)patches : 0.0f };
+}
+
+/* A device knows the shapes of a pass beforehand, but for learned routes without a limit, and
+   patches, of which every batch has others. */
+static bool has_known_shapes(const mb_model *m)
+{
+    return m->config.patch == 0 && (m->arch->ffn != MB_BY_ROUTER || m->config.capacity > 0);
 }
 
 /* Gradients of the mean loss of N micro-batches, added to what the parameters hold. The pass of the
-   last one is left to the caller to finish, who may have more for the backend to do. */
-static mb_err accumulate(mb_model *m, const mb_batch *batches, int n, int64_t step, mb_pass *p,
-                         mb_losses *out)
+   last one is left to the caller to finish, who has more for the backend to do if UPDATES. */
+static mb_err accumulate(mb_model *m, const mb_batch *batches, int n, int64_t step, bool updates,
+                         mb_pass *p, mb_losses *out)
 {
-    int64_t targets = count_targets(batches, n);
-    float scale = targets > 0 ? 1.0f / (float)targets : 0.0f;
+    scales scale = scale_of(m, batches, n);
 
     for (int b = 0; b < n; b++)
         MB_TRY(check_batch(m, &batches[b]));
@@ -117,6 +175,8 @@ static mb_err accumulate(mb_model *m, const mb_batch *batches, int n, int64_t st
         p->training = true;
         p->share = 1.0 / n;
         p->draw = (uint64_t)step * (uint64_t)n + (uint64_t)b;
+        if (m->config.graph && has_known_shapes(m))
+            mb_ctx_graph(m->c, mb_pass_key(p, m, updates && b == n - 1));
         mb_ctx_record(m->c, true);
         run(p, m, scale);
         mb_backward(m->c);
@@ -131,7 +191,7 @@ mb_err mb_model_gradients(mb_model *m, const mb_batch *batch, int64_t step, mb_l
 
     memset(out, 0, sizeof *out);
     mb_ctx_clear(m->c, m->grad, (size_t)m->total * sizeof *m->grad);
-    MB_TRY(accumulate(m, batch, 1, step, &p, out));
+    MB_TRY(accumulate(m, batch, 1, step, false, &p, out));
     return finish(&p, out);
 }
 
@@ -161,7 +221,7 @@ mb_err mb_model_step(mb_model *m, const mb_batch *batches, int n, const mb_optim
     mb_pass p;
 
     memset(out, 0, sizeof *out);
-    MB_TRY(accumulate(m, batches, n, step, &p, out));
+    MB_TRY(accumulate(m, batches, n, step, true, &p, out));
     mb_ctx_at(m->c, MB_OPTIMIZER, -1);
     mb_sum_squares(m->c, m->squares, m->grad, m->total);
     mb_ctx_fetch(m->c, &squares, m->squares, sizeof squares);
@@ -182,9 +242,48 @@ mb_err mb_model_evaluate(mb_model *m, const mb_batch *batch, mb_losses *out)
     MB_TRY(check_batch(m, batch));
     mb_ctx_count(m->c, false);
     mb_pass_begin(&p, m, batch);
-    run(&p, m, 0.0f);
+    run(&p, m, (scales){ 0 });
     err = finish(&p, out);
     mb_ctx_count(m->c, true);
+    return err;
+}
+
+mb_err mb_model_losses(mb_model *m, const mb_batch *batch, float *loss)
+{
+    mb_pass p;
+    mb_err err;
+
+    MB_TRY(check_batch(m, batch));
+    mb_ctx_count(m->c, false);
+    mb_pass_begin(&p, m, batch);
+    run(&p, m, (scales){ 0 });
+    err = mb_ctx_sync(m->c);
+    for (int64_t i = 0; i < p.tokens; i++)
+        loss[i] = p.loss[p.span.at ? p.span.at[i] : i];
+    mb_ctx_reset(m->c);
+    mb_ctx_count(m->c, true);
+    return err;
+}
+
+mb_err mb_model_learn_cuts(mb_model *m, const mb_batch *batch)
+{
+    size_t n = (size_t)m->config.layers * (size_t)m->config.experts;
+    mb_pass p;
+    mb_err err;
+
+    if (m->arch->ffn != MB_BY_ROUTER || m->arch->choice != MB_EXPERT_CHOOSES)
+        return MB_OK;
+    MB_TRY(check_batch(m, batch));
+    free(m->cut);
+    m->cut = NULL;
+    mb_ctx_count(m->c, false);
+    mb_pass_begin(&p, m, batch);
+    p.least = mb_zalloc(n, sizeof *p.least);
+    mb_pass_forward(&p, m);
+    err = mb_ctx_sync(m->c);
+    mb_ctx_reset(m->c);
+    mb_ctx_count(m->c, true);
+    m->cut = p.least;
     return err;
 }
 
@@ -202,6 +301,25 @@ mb_err mb_model_logits(mb_model *m, const mb_batch *batch, float *logits)
     for (int64_t i = 0; i < t; i++) /* back to the order of positions */
         mb_ctx_fetch(m->c, logits + i * v, mb_f32(y) + (p.span.at ? p.span.at[i] : i) * v,
                      (size_t)v * sizeof *logits);
+    err = mb_ctx_sync(m->c);
+    mb_ctx_reset(m->c);
+    mb_ctx_count(m->c, true);
+    return err;
+}
+
+mb_err mb_model_predict(mb_model *m, const mb_batch *batch, float *predicted)
+{
+    mb_tensor *y;
+    mb_err err;
+    mb_pass p;
+
+    MB_TRY(check_batch(m, batch));
+    if (batch->patch == 0)
+        return mb_fail(MB_EINVAL, "a batch without patches: expected some to predict");
+    mb_ctx_count(m->c, false);
+    mb_pass_begin(&p, m, batch);
+    y = mb_patches_out(&p, m, mb_pass_forward(&p, m));
+    mb_ctx_fetch(m->c, predicted, mb_f32(y), mb_bytes(y));
     err = mb_ctx_sync(m->c);
     mb_ctx_reset(m->c);
     mb_ctx_count(m->c, true);

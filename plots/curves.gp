@@ -1,6 +1,6 @@
 # Validation loss against training FLOPs (above) and training time (below), one column of panels per
 # modality. Set before: data (file), archs, modalities (lists of words), seeds (number), headline,
-# seconds (of the unit of time), unit (its name), plain (1: letters instead of lines).
+# unigram, place (lists of floors by modality, NaN: none), seconds (of the unit of time), unit (its name), plain (1: letters instead of lines).
 #
 # data has one block per (modality, arch): its seeds as separate lines, then one more block for the
 # mean. Columns: FLOPs, seconds, loss.
@@ -18,6 +18,20 @@ do for [m = 1:M] {
     stats data index block(m, 1) + 1 using 3 nooutput name 'dense'
     goal[m] = word(archs, 1) eq 'dense' && exists('dense_min') ? dense_min : NaN
 }
+
+# What counting loses: a dashed line where curves are around it, else a word at the foot of the panel.
+array top[M]
+do for [m = 1:M] {
+    top[m] = 0
+    do for [a = 1:A] {
+        stats data index block(m, a) + 1 using 3 nooutput name 'one'
+        top[m] = exists('one_max') && one_max > top[m] ? one_max : top[m]
+    }
+}
+floor_of(list, m) = real(word(list, m))
+near(x, m) = x <= top[m] ? x : NaN
+far(name, x, m) = x > top[m] ? sprintf('%s loses %.2f', name, x) : ''
+gap(a, b) = strlen(a) && strlen(b) ? ', ' : ''
 
 set encoding utf8
 set datafile missing 'NaN'
@@ -40,6 +54,11 @@ do for [row = 1:2] {
         set xlabel (row == 1 ? 'training FLOPs (model)' : 'training time ('.unit.')')
         set ylabel (m == 1 ? 'validation loss (nats per token)' : '')
         set title (row == 1 ? word(modalities, m) : '') font ',12'
+        u = floor_of(unigram, m)
+        p = floor_of(place, m)
+        above = far('unigram', u, m)
+        above = above.gap(above, far('place', p, m)).far('place', p, m)
+        set label 1 (row == 1 ? above : '') at graph 0.03, 0.03 font ',8' textcolor rgb '#666666'
         if (plain) {
             plot for [a = 1:A] data index block(m, a) + 1 using (column(row) / scale):3 \
                      with lines title (legend ? word(archs, a) : '')
@@ -51,7 +70,11 @@ do for [row = 1:2] {
                      with lines lw 0.6 lc rgb paint(a), \
                  for [a = 1:A] data index block(m, a) + 1 using (column(row) / scale):3 \
                      with linespoints lw 2 pt 7 ps 0.45 lc rgb paint(a) \
-                     title (legend ? word(archs, a) : '')
+                     title (legend ? word(archs, a) : ''), \
+                 near(u, m) with lines lw 1 dt 2 lc rgb '#999999' \
+                     title (row == 1 && near(u, m) == u ? 'unigram' : ''), \
+                 near(p, m) with lines lw 1 dt 4 lc rgb '#999999' \
+                     title (row == 1 && near(p, m) == p ? 'by place' : '')
         }
     }
 }

@@ -21,10 +21,13 @@ static const char memory[] =
 static const char kernels[] =
 #include "results/migration-5.sql.inc"
     ;
+static const char quality[] =
+#include "results/migration-6.sql.inc"
+    ;
 static const char views[] =
 #include "results/views.sql.inc"
     ;
-static const char *const steps[] = { tables, profiles, flags, memory, kernels };
+static const char *const steps[] = { tables, profiles, flags, memory, kernels, quality };
 
 const mb_schema mb_schema_current = { steps, sizeof steps / sizeof *steps, views };
 

@@ -114,6 +114,19 @@ mb_err mb_store_overhead(mb_store *s, int64_t run, const char *kind, int64_t wal
 /* Bytes that the run held at most in this process, and those that the formulas had said. */
 mb_err mb_store_memory(mb_store *s, int64_t run, int64_t peak_bytes, int64_t predicted_bytes);
 
+typedef struct mb_quality_row { /* one line of v_quality */
+    const char *metric, *modality, *split;
+    double value; /* NaN: NULL */
+    int64_t n;
+    double bound;         /* NaN: none */
+    const char *bound_is; /* "ceiling", "floor", "baseline"; NULL: no bound */
+} mb_quality_row;
+
+/* One measurement; v_quality shows the newest of each metric. HOW it was made: samples, seed, ...
+ */
+mb_err mb_store_quality(mb_store *s, int64_t run, const char *how, const mb_quality_row *rows,
+                        size_t n);
+
 typedef struct mb_match_row { /* one line of v_to_match */
     const char *workload, *arch, *baseline, *backend, *precision, *modality, *metric, *split, *by;
     double slope, ci_lo, ci_hi; /* NaN: NULL */

@@ -18,8 +18,9 @@ CREATE VIEW v_pace AS
 
 -- train_s is the wall clock of all training steps; step_s the median undisturbed step, and
 -- tokens_per_s goes with it, so that a busy machine does not decide. memory_bytes is the most that
--- the run held, memory_predicted_bytes what the formulas say. build, machine, dataset and
--- settings point into v_fact.
+-- the run held, memory_predicted_bytes what the formulas say. graph and attention are what was asked
+-- of a GPU; NULL in runs from before there was a choice. build, machine, dataset and settings point
+-- into v_fact.
 CREATE VIEW v_run AS
   SELECT r.id AS run_id, r.uuid, r.workload, r.arch, r.seed, r.backend, r.precision,
          e.status, e.detail,
@@ -36,6 +37,9 @@ CREATE VIEW v_run AS
          s.tokens_sum / (s.step * p.step_s) AS tokens_per_s,
          (SELECT max(peak_bytes) FROM memory WHERE run = r.id) AS memory_bytes,
          (SELECT max(predicted_bytes) FROM memory WHERE run = r.id) AS memory_predicted_bytes,
+         (SELECT value FROM fact WHERE fact_set = r.settings AND key = 'gpu.graph') AS graph,
+         (SELECT value FROM fact WHERE fact_set = r.settings AND key = 'gpu.attention')
+           AS attention,
          r.device, r.build, r.machine, r.dataset, r.settings, r.job, r.purpose, e.pid,
          strftime('%Y-%m-%d %H:%M:%S', b.at_ns / 1000000000, 'unixepoch') AS begun,
          strftime('%Y-%m-%d %H:%M:%S', e.at_ns / 1000000000, 'unixepoch') AS changed
@@ -160,6 +164,7 @@ CREATE VIEW v_profile AS
            max(iif(event = 'product', value, NULL)) AS product,
            max(iif(event = 'triad', value, NULL)) AS triad,
            max(iif(event = 'datasheet', value, NULL)) AS datasheet,
+           max(iif(event = 'graphs', value, NULL)) AS graphs,
            max(iif(event = 'counted', value, NULL)) AS counted
     FROM counter WHERE source IN ('model', 'ceiling') GROUP BY run
   )
@@ -167,7 +172,7 @@ CREATE VIEW v_profile AS
          s.disturbed, coalesce(r.step_s, m.step_s) AS step_s, s.tokens, s.flops_model,
          s.flops_useful, s.flops_executed, t.traced_steps, t.traced_ns,
          t.traced_ns / 1e9 / t.traced_steps AS traced_s, g.len, g.width, g.layers, g.params,
-         g.fma, g.product, g.triad, g.datasheet, g.counted
+         g.fma, g.product, g.triad, g.datasheet, g.graphs, g.counted
   FROM v_run AS r JOIN counted AS s ON s.run = r.run_id JOIN middle AS m ON m.run = r.run_id
   JOIN traced AS t ON t.run = r.run_id JOIN given AS g ON g.run = r.run_id
   WHERE r.purpose = 'profile' AND r.status = 'ok';
@@ -184,8 +189,15 @@ CREATE VIEW v_profile_op AS
          NULL, NULL, NULL, NULL, NULL
   FROM v_profile AS p;
 
+-- What was measured of a run's model beside its losses, each the newest time; workloads/README.md says
+-- what the metrics are. bound is what the value can be held against: a ceiling or floor that no model
+-- can pass but by luck, or a baseline that one should pass.
 CREATE VIEW v_quality AS
-  SELECT run AS run_id, metric, modality, split, value, n FROM quality;
+  SELECT run AS run_id, metric, modality, split, value, n, bound, bound_is, how
+  FROM quality AS q
+  WHERE measurement = (SELECT max(measurement) FROM quality
+                       WHERE run = q.run AND metric = q.metric AND modality = q.modality
+                         AND split = q.split);
 
 CREATE VIEW v_counter AS
   SELECT run AS run_id, source, event, status, value, unit FROM counter;

@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -402,6 +403,36 @@ mb_err mb_store_memory(mb_store *s, int64_t run, int64_t peak_bytes, int64_t pre
     return mb_sql_run(s,
                       "INSERT INTO memory (run, peak_bytes, predicted_bytes) VALUES (?1, ?2, ?3)",
                       "iii", run, peak_bytes, predicted_bytes);
+}
+
+typedef struct quality_rows {
+    int64_t run, measurement;
+    const char *how;
+    const mb_quality_row *row;
+} quality_rows;
+
+static mb_err bind_quality(mb_store *s, sqlite3_stmt *st, int at, size_t i, void *context)
+{
+    const quality_rows *rows = context;
+    const mb_quality_row *r = &rows->row[i];
+
+    return mb_sql_bind(s, st, at, "iitttdidtt", rows->run, rows->measurement, r->metric,
+                       r->modality, r->split, r->value, r->n, r->bound_is ? r->bound : NAN,
+                       r->bound_is, rows->how);
+}
+
+static mb_err insert_quality(mb_store *s, quality_rows *to, size_t n)
+{
+    MB_TRY(mb_sql_integer(s, &to->measurement, 0,
+                          "SELECT coalesce(max(measurement), 0) + 1 FROM quality", ""));
+    return mb_sql_insert(s, "INSERT INTO quality", 10, "", n, bind_quality, to);
+}
+
+mb_err mb_store_quality(mb_store *s, int64_t run, const char *how, const mb_quality_row *rows,
+                        size_t n)
+{
+    MB_TRY(mb_sql_begin(s));
+    return mb_sql_end(s, insert_quality(s, &(quality_rows){ run, 0, how, rows }, n));
 }
 
 typedef struct match_rows {

@@ -67,7 +67,12 @@ void data_flip(const char *path, long at)
 
 mb_data *data_open_procedural(void)
 {
-    mb_data_request r = { .source = "procedural" };
+    return data_open("procedural");
+}
+
+mb_data *data_open(const char *source)
+{
+    mb_data_request r = { .source = source };
     mb_data *d;
 
     cr_assert_eq(mb_data_prepare(&r, NULL, NULL), MB_OK, "%s", mb_message());

@@ -18,7 +18,8 @@ const char *data_write_text(const char *name, const char *text);
 /* Changes byte AT of a file by XOR with 1. */
 void data_flip(const char *path, long at);
 
-/* The procedural set, prepared and open. */
+/* The procedural set, or the one of a source with its defaults, prepared and open. */
 mb_data *data_open_procedural(void);
+mb_data *data_open(const char *source);
 
 #endif

@@ -38,7 +38,6 @@ bad "bad.ini:2: key 'experts': found '0'" '[arch switch]' 'experts = 0'
 bad "bad.ini:2: key 'capacity': found 'nan'" '[arch switch]' 'capacity = nan'
 bad "bad.ini:3: key 'width' is set a second time" '[model]' 'width = 8' 'width = 8'
 bad "bad.ini:2: key 'heads': found 3, expected a divisor" '[model]' 'heads = 3' '[arch dense]'
-bad "bad.ini:2: key 'kind': not supported" '[workload]' 'kind = transfusion' '[arch dense]'
 bad 'bad.ini: no .arch NAME. section' '[model]'
 bad "arch 'dance' is not known" '[arch dance]'
 smoke=$home/workloads/smoke.ini

@@ -134,6 +134,31 @@ Test(choose, experts_take_their_best_rows)
     mb_ctx_close(c);
 }
 
+/* The weakest rows that experts take here score sigmoid(2): with that as cuts the choice is the
+   same; with others there may be any number of rows, none too. */
+Test(choose, cuts_take_what_scores_enough)
+{
+    float logits[] = { 3, 3, 2, 0, 0, 2, 1, 1 }, least[2];
+    mb_ctx *c = test_open("ref");
+    mb_router how = {
+        .choice = MB_EXPERT_CHOOSES, .score = MB_SIGMOID, .capacity = 1, .least = least
+    };
+    mb_routed out;
+
+    choose(c, logits, 4, 2, how, NULL);
+    cr_expect_float_eq(least[0], 1 / (1 + exp(-2)), 1e-6);
+    cr_expect_float_eq(least[1], 1 / (1 + exp(-2)), 1e-6);
+    how.cut = (float[]){ least[0], least[1] };
+    expect_route(choose(c, logits, 4, 2, how, NULL), 4, (int64_t[]){ 0, 2, 4 },
+                 (int32_t[]){ 0, 1, 0, 2 });
+    how.cut = (float[]){ 0.7f, 0.99f };
+    expect_route(choose(c, logits, 4, 2, how, &out), 3, (int64_t[]){ 0, 3, 3 },
+                 (int32_t[]){ 0, 1, 3 });
+    cr_expect_eq(out.asked, 3);
+    cr_expect_eq(out.kept, 3);
+    mb_ctx_close(c);
+}
+
 Test(choose, ties_go_to_the_lower_index)
 {
     float logits[8] = { 0 };

@@ -31,6 +31,7 @@ typedef struct routing { /* what a router did, in host memory */
     mb_routed out;
     int32_t token[MOST_ROWS];
     float gate[MOST_ROWS], *dlogit;
+    float least[32]; /* of experts that choose */
 } routing;
 
 /* The gradient of the gate of TOKEN with EXPERT. */
@@ -114,13 +115,17 @@ static void compare_routers(const char *what, int64_t t, int64_t experts, mb_rou
     for (int64_t i = 0; i < t * experts; i += 3) /* ties */
         logits[i] = roundf(logits[i]);
     how.key = mb_key(1, what, 0, 0);
+    how.least = how.choice == MB_EXPERT_CHOOSES ? mine.least : NULL;
     route(c, logits, t, experts, &how, &mine);
+    how.least = how.least ? ref.least : NULL;
     route(host, logits, t, experts, &how, &ref);
     expect_same_rows(&mine, &ref, what);
     cr_expect_eq(mine.out.asked, ref.out.asked, "%s", what);
     cr_expect_eq(mine.out.kept, ref.out.kept, "%s", what);
     cr_expect_float_eq(mine.out.balance, ref.out.balance, 1e-6, "%s", what);
     cr_expect_float_eq(mine.out.z, ref.out.z, 1e-6, "%s", what);
+    for (int e = 0; how.least && e < experts; e++)
+        cr_expect_float_eq(mine.least[e], ref.least[e], 1e-6, "%s: least", what);
     cr_expect(test_distance(mine.dlogit, ref.dlogit, t * experts) < 1e-10, "%s: gradient", what);
     free(mine.dlogit);
     free(ref.dlogit);
@@ -149,6 +154,9 @@ Test(cuda, routers_choose_as_on_the_host)
     top1.group_rows = top2.group_rows = 0; /* nothing to share */
     compare_routers("switch without a limit", 150, 4, top1);
     compare_routers("gshard without a limit", 150, 4, top2);
+    experts.cut = (const float[]){ 0.3f, 0.5f, 0.7f, 2 };
+    compare_routers("experts with cuts", 150, 4, experts);
+    experts.cut = NULL;
     experts.score = MB_SOFTMAX;
     experts.z = 0.2;
     compare_routers("experts by softmax", 150, 4, experts);

@@ -44,7 +44,7 @@ static mb_cudnn *open_described(const char *version)
 static const char *const kinds[] = { "causal", "documents", "any" };
 
 /* Training shapes of the workloads and of the paper, and odd ones. */
-static mb_attention shapes[] = {
+static mb_attention_shape shapes[] = {
     { .batch = 4, .len = 4096, .heads = 16, .width = 64 },
     { .batch = 2, .len = 4096, .heads = 16, .width = 128 },
     { .batch = 16, .len = 128, .heads = 4, .width = 16 },
@@ -53,16 +53,16 @@ static mb_attention shapes[] = {
 
 ParameterizedTestParameters(cudnn, every_graph_has_an_engine)
 {
-    return cr_make_param_array(mb_attention, shapes, sizeof shapes / sizeof *shapes);
+    return cr_make_param_array(mb_attention_shape, shapes, sizeof shapes / sizeof *shapes);
 }
 
-ParameterizedTest(mb_attention *a, cudnn, every_graph_has_an_engine)
+ParameterizedTest(mb_attention_shape *a, cudnn, every_graph_has_an_engine)
 {
     mb_cudnn *c = open_described("900");
 
     for (int kind = MB_SPANS_CAUSAL; kind <= MB_SPANS_ANY; kind++)
         for (int fast = 0; fast <= 1; fast++) {
-            mb_attention asked = *a;
+            mb_attention_shape asked = *a;
             size_t workspace, again;
             int offered = 0;
 

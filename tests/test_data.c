@@ -176,7 +176,7 @@ Test(data, a_changed_manifest_is_noticed)
 /* Ids and borders that the manifest does not vouch for never reach a model. */
 Test(data, damaged_tokens_do_not_leave_the_stream)
 {
-    static const mb_mixture m = { 1, 1, 0.5, MB_TEXT, 0, 0 };
+    static const mb_mixture m = { 1, 1, 0.5, MB_TEXT, 0, 0, 0, MB_EPSILON };
     mb_data *d = data_open_procedural();
     char *path = in_set("train.tokens.u16");
     struct stat st;
@@ -257,15 +257,19 @@ Test(data, the_list_has_every_source_and_set)
 
     cr_assert_eq(mb_data_list(note_listing, all), MB_OK);
     cr_expect_str_eq(
-        all, "fashion: not prepared; spoken: not prepared; procedural: not prepared; "
+        all, "fashion: not prepared; fashion-patches: not prepared; spoken: not prepared; "
+             "procedural: not prepared; procedural-patches: not prepared; "
              "procedural-speech: not prepared; shards: not prepared; imported: not prepared; ");
     mb_data_close(data_open_procedural());
     cr_assert_eq(mkdir(data_path("fashion-v1-bpe2048.part"), 0777), 0);
     all[0] = '\0';
     cr_assert_eq(mb_data_list(note_listing, all), MB_OK);
-    cr_expect_str_eq(all, "fashion-v1-bpe2048.part: incomplete; spoken: not prepared; "
-                          "procedural-v1-bpe320: prepared; procedural-speech: not prepared; "
-                          "shards: not prepared; imported: not prepared; ");
+    cr_expect_str_eq(
+        all,
+        "fashion-v1-bpe2048.part: incomplete; fashion-patches: not prepared; spoken: not prepared; "
+        "procedural-v1-bpe320: prepared; procedural-patches: not prepared; procedural-speech: not "
+        "prepared; "
+        "shards: not prepared; imported: not prepared; ");
 }
 
 Test(data, a_home_that_cannot_be_written_is_an_error)

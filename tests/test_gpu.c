@@ -1,9 +1,11 @@
 /* Counters of a GPU, tested without one: against stand-ins for the driver, NVML and CUPTI
    (tests/fake), and what the real CUPTI says of an H100's chip. */
+#include "harness/op_counts.h"
 #include "profiles/counter.h"
 #include "profiles/gpu.h"
 #include "profiles/nvml.h"
 #include "tests/gpu_fixture.h"
+#include "tests/tiny.h"
 
 #include <criterion/criterion.h>
 #include <math.h>
@@ -119,6 +121,59 @@ Test(gpu, only_counters_of_the_gpu_disturb)
 {
     for (size_t i = 0; i < METRICS; i++)
         cr_expect_eq(mb_event_disturbs(&metrics[i]), !strcmp(metrics[i].source, "cupti"));
+}
+
+/* The stand-in counts 100 in every region of this metric: a step has as many as operations. */
+Test(gpu, operations_are_counted_one_by_one)
+{
+    mb_ctx *c = tiny_ctx("null");
+    const mb_arch *dense = mb_arch_find("dense");
+    mb_model_config config = tiny_config(dense);
+    mb_optimizer_config how = tiny_optimizer(1e-3f);
+    mb_batch batch = tiny_batch(&config, 1, 0.5);
+    mb_model *m = tiny_model(c, dense, &config, 1);
+    mb_losses losses;
+    const mb_op_count *g;
+    mb_op_counts *o;
+    double hardware = 0, executed = 0, products = 0;
+    size_t n, i;
+
+    test_load_gpu();
+    mb_op_counts_open(c, MB_BF16, &o);
+    cr_assert(o);
+    cr_assert_eq(mb_model_step(m, &batch, 1, &how, 0, &losses), MB_OK);
+    cr_assert(g = mb_op_counts_read(o, &n));
+    for (i = 0; i < n; i++) {
+        if (!strcmp(g[i].name, "gemm attention fwd"))
+            cr_expect_eq(g[i].hardware, 100.0 * 2 * config.layers, "%g", g[i].hardware);
+        if (!strcmp(g[i].name, "classify head fwd"))
+            cr_expect_eq(g[i].hardware, 100, "both passes are one region: %g", g[i].hardware);
+        if (!strcmp(g[i].name, "classify head bwd"))
+            cr_expect(g[i].hardware == 0 && g[i].executed == 0);
+        products += g[i].executed > 0;
+        hardware += g[i].hardware;
+        executed += g[i].executed;
+    }
+    cr_expect_eq(executed, (double)mb_ledger_total(mb_ctx_ledger(c)).executed);
+    cr_expect(products == 7, "gemm of two parts, attend, forward and backward; the head: %g",
+              products);
+    cr_expect(hardware > 0);
+    mb_op_counts_close(o);
+    mb_model_close(m);
+    mb_ctx_close(c);
+    tiny_free(&batch);
+}
+
+Test(gpu, operations_are_not_counted_where_nothing_counts)
+{
+    mb_ctx *c = tiny_ctx("null");
+    mb_op_counts *o;
+
+    setenv("FAKE_REFUSES", "35", 1);
+    test_load_gpu();
+    mb_op_counts_open(c, MB_FP32, &o);
+    cr_expect_null(o);
+    mb_ctx_close(c);
 }
 
 /* ---- NVML ----------------------------------------------------------------------------------- */

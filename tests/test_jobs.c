@@ -328,19 +328,18 @@ Test(jobs, metadata_rebuilds_the_model_and_what_its_ids_mean)
     metadata = mb_metadata_new(&jobs[1], MB_BF16, "some-uuid", NULL);
     cr_assert(eq(str, (char *)value_of(metadata, "arch.name"), "switch"));
     cr_assert(eq(str, (char *)value_of(metadata, "run.seed"), "7"));
-    config = mb_settings_model(work.settings, jobs[1].arch, mb_data_vocab(work.data),
-                               mb_data_modalities(work.data));
+    config = mb_settings_model(work.settings, jobs[1].arch, mb_settings_sizes(work.data));
     cr_assert(eq(int, mb_ctx_open("ref", MB_FP32, 1, &c), MB_OK));
     cr_assert(eq(int, mb_model_open(c, jobs[1].arch->arch, &config, 7, &m), MB_OK));
     cr_assert(eq(int, mb_checkpoint_save(path, m, (const char *const *)metadata), MB_OK));
     mb_model_close(m);
     cr_assert(eq(int, mb_metadata_read(path, &d), MB_OK), "%s", mb_message());
     cr_assert(eq(int, d.precision, MB_BF16));
-    cr_assert(eq(int, d.vocab, mb_data_vocab(work.data)));
+    cr_assert(eq(int, d.sizes.vocab, mb_data_vocab(work.data)));
     cr_assert(eq(int, d.bos, mb_data_bos(work.data)));
-    for (id = 0; id < d.vocab; id++)
+    for (id = 0; id < d.sizes.vocab; id++)
         cr_expect(eq(int, d.modality[id], mb_data_modality(work.data, id, MB_TEXT)), "%d", id);
-    config = mb_settings_model(d.settings, &d.settings->arch[0], d.vocab, d.modalities);
+    config = mb_settings_model(d.settings, &d.settings->arch[0], d.sizes);
     cr_assert(eq(int, mb_model_open(c, d.settings->arch[0].arch, &config, 0, &m), MB_OK));
     cr_assert(eq(int, mb_checkpoint_load(path, m), MB_OK), "%s", mb_message());
     mb_model_close(m);

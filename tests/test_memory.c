@@ -3,6 +3,7 @@
 
 #include <criterion/criterion.h>
 #include <stdio.h>
+#include <string.h>
 
 /* Sizes at which activations, weights or the head weigh most. */
 static const struct {
@@ -31,7 +32,7 @@ static double measure(mb_ctx *c, const mb_arch *a, const mb_model_config *config
 {
     mb_optimizer_config how = tiny_optimizer(1e-3f);
     mb_model *m = tiny_model(c, a, config, 1);
-    mb_batch batch = tiny_batch(config, 1, 0.5);
+    mb_batch batch = tiny_batch(config, 1, config->patch ? 1 : 0.5);
     mb_memory said = mb_model_memory(m);
     mb_losses losses;
     double ratio;
@@ -62,6 +63,24 @@ Test(memory, is_what_the_formula_says)
             ratio = measure(c, a, &config);
             cr_expect(ratio > 0.9 && ratio < 1.1, "%s on %s, width %d, recompute %d: %.3f", a->name,
                       backend, config.width, config.recompute, ratio);
+            mb_ctx_close(c);
+        }
+}
+
+/* A sequence of nothing but patches, which take most. */
+Test(memory, of_patches_is_what_the_formula_says)
+{
+    for (int i = 0; i < 2 * SIZES; i++)
+        for (const mb_arch *a = mb_archs; a->name; a++) {
+            mb_model_config config = config_of(a, i % SIZES);
+            mb_ctx *c = tiny_ctx(i / SIZES ? "null" : "cpu");
+            double ratio;
+
+            config.norm = MB_PRE;
+            config.patch = i % 2 ? 16 : 48;
+            ratio = measure(c, a, &config);
+            cr_expect(ratio > 0.9 && ratio < 1.1, "%s, width %d: %.3f", a->name, config.width,
+                      ratio);
             mb_ctx_close(c);
         }
 }
@@ -98,6 +117,68 @@ Test(memory, is_less_with_recompute)
     cr_expect_eq(mb_memory_total(&a) - a.activations, mb_memory_total(&b) - b.activations);
     mb_model_close(kept);
     mb_model_close(again);
+    mb_ctx_close(c);
+}
+
+/* ---- on a device ------------------------------------------------------------------------------
+ */
+
+static mb_ctx *open_cuda(mb_precision precision)
+{
+    mb_ctx *c;
+
+    if (mb_ctx_open("cuda", precision, 1, &c))
+        cr_skip_test("%s", mb_message());
+    return c;
+}
+
+/* Within 15 % of the formula, and what is held is what the device has given, to the page. */
+Test(memory, of_a_device_is_what_the_formula_says_and_what_it_gave)
+{
+    static const char *const archs[] = { "dense", "switch", "mot" };
+
+    for (int i = 0; i < SIZES; i++)
+        for (int k = 0; k < 3; k++) {
+            const mb_arch *a = mb_arch_find(archs[k]);
+            mb_ctx *c = open_cuda((i + k) % 2 ? MB_BF16 : MB_FP32);
+            size_t before = mb_ctx_free_bytes(c), given;
+            mb_model_config config = config_of(a, i);
+            mb_optimizer_config how = tiny_optimizer(1e-3f);
+            mb_batch batch = tiny_batch(&config, 1, 0.5);
+            mb_model *m = tiny_model(c, a, &config, 1);
+            mb_memory said = mb_model_memory(m);
+            mb_losses losses;
+            double ratio;
+
+            for (int step = 0; step < 2; step++)
+                cr_assert_eq(mb_model_step(m, &batch, 1, &how, step, &losses), MB_OK);
+            given = before - mb_ctx_free_bytes(c);
+            ratio = (double)mb_model_held(m) / (double)mb_memory_total(&said);
+            cr_expect(ratio > 0.85 && ratio < 1.15, "%s, size %d: %.3f", a->name, i, ratio);
+            cr_expect(given >= mb_model_held(m) && given - mb_model_held(m) < 1 << 15,
+                      "%s, size %d: %zu given, %zu held", a->name, i, given,
+                      (size_t)mb_model_held(m));
+            tiny_free(&batch);
+            mb_model_close(m);
+            mb_ctx_close(c);
+        }
+}
+
+/* Too much is refused before the first step, with what would help. */
+Test(memory, that_a_device_does_not_have_is_said_with_what_would_make_it_fit)
+{
+    static const char *const expected[] = { "a step takes ", "recompute = layer",
+                                            "batch = ", "in bf16", "GiB free" };
+    const mb_arch *mot = mb_arch_find("mot");
+    mb_ctx *c = open_cuda(MB_FP32);
+    mb_model_config config = config_of(mot, 0);
+    mb_model *m;
+
+    config.batch = 1 << 16;
+    config.len = 1 << 14;
+    cr_assert_eq(mb_model_open(c, mot, &config, 1, &m), MB_ENOMEM);
+    for (size_t i = 0; i < sizeof expected / sizeof *expected; i++)
+        cr_expect(strstr(mb_message(), expected[i]), "no '%s': %s", expected[i], mb_message());
     mb_ctx_close(c);
 }
 

@@ -1,6 +1,7 @@
 /* Whole models, held to properties: what must be equal is equal, what must not matter does not. */
 #include "tests/tiny.h"
 
+#include "base/diffusion.h"
 #include "base/file.h"
 
 #include <criterion/criterion.h>
@@ -59,13 +60,15 @@ static void expect_slices_add_up(mb_model *sliced, mb_model *dense)
     }
 }
 
-static void expect_equal_slices_are_dense(void)
+static void expect_equal_slices_are_dense(int patch)
 {
     mb_ctx *c = tiny_ctx("ref");
     const mb_arch *dense = mb_arch_find("dense");
     mb_model_config config = tiny_config(dense);
-    mb_batch batch = tiny_batch(&config, 1, 0.4);
+    mb_batch batch;
 
+    config.patch = patch;
+    batch = tiny_batch(&config, 1, 0.4);
     config.slices = MB_COPIES;
     for (size_t i = 0; i < 2 * sizeof by_modality / sizeof *by_modality; i++) {
         mb_model *a, *b;
@@ -88,7 +91,10 @@ static void expect_equal_slices_are_dense(void)
 Test(model, mot_with_equal_slices_is_dense)
 {
     IN_EACH_PRECISION
-    expect_equal_slices_are_dense();
+    {
+        expect_equal_slices_are_dense(0);
+        expect_equal_slices_are_dense(3);
+    }
 }
 
 /* With as many modalities as there may be, one of them without a token. */
@@ -213,14 +219,16 @@ static bool leaks(mb_model *m, const mb_batch *b, int64_t s, int64_t p)
 }
 
 /* How many of the 24 positions reach a logit that must not see them. */
-static int count_leaks(const mb_arch *arch, enum mb_norm_place norm, const char *backend)
+static int count_leaks(const mb_arch *arch, enum mb_norm_place norm, int patch)
 {
-    mb_ctx *c = tiny_ctx(backend);
+    mb_ctx *c = tiny_ctx("ref");
     mb_model_config config = tiny_config(arch);
-    mb_batch batch = tiny_batch(&config, 1, 0.4);
+    mb_batch batch;
     mb_model *m;
     int n = 0;
 
+    config.patch = patch;
+    batch = tiny_batch(&config, 1, 0.4);
     config.norm = norm;
     m = tiny_model(c, arch, &config, 3);
     tiny_spread(m);
@@ -232,8 +240,9 @@ static int count_leaks(const mb_arch *arch, enum mb_norm_place norm, const char 
     return n;
 }
 
-/* Later tokens, other documents and other sequences. Expert choice is the exception: an expert that
-   picks among all tokens of a batch lets each of them decide about the others. */
+/* Later tokens but for the patches of an image, other documents and other sequences. Expert choice
+   is the exception: an expert that picks among all tokens of a batch lets each of them decide about
+   the others. */
 Test(model, only_expert_choice_sees_later_tokens_and_other_documents)
 {
     for (const mb_arch *a = mb_archs; a->name; a++)
@@ -241,8 +250,8 @@ Test(model, only_expert_choice_sees_later_tokens_and_other_documents)
             bool expert_choice = a->ffn == MB_BY_ROUTER && a->choice == MB_EXPERT_CHOOSES;
 
             IN_EACH_PRECISION
-            {
-                int n = count_leaks(a, norm, "ref");
+            for (int patch = 0; patch <= 3; patch += 3) {
+                int n = count_leaks(a, norm, patch);
 
                 cr_expect_eq(n > 0, expert_choice, "%s: %d positions leak", a->name, n);
             }
@@ -423,6 +432,10 @@ Test(model, a_setting_out_of_range_is_refused)
     REFUSED(jitter, 2);
 #undef REFUSED
     bad = good;
+    bad.patch = 3;
+    bad.patch_weight = 0;
+    expect_refused("dense", bad, "patch_weight");
+    bad = good;
     bad.ffn_width = 0; /* and no multiple to round it to */
     expect_refused("dense", bad, "ffn_multiple");
     bad = good;
@@ -455,6 +468,43 @@ Test(model, a_batch_that_is_not_the_models_is_refused)
     b.modality[23] = MB_TEXT;
     b.target_modality[23] = MB_MODALITIES;
     cr_expect_eq(mb_model_gradients(m, &b, 0, &losses), MB_EINVAL);
+    mb_model_close(m);
+    tiny_free(&b);
+    mb_ctx_close(c);
+}
+
+Test(model, a_batch_of_other_patches_is_refused)
+{
+    mb_ctx *c = tiny_ctx("ref");
+    mb_model_config config = tiny_config(mb_arch_find("mot"));
+    mb_losses losses;
+    mb_batch b;
+    mb_model *m;
+    float y[1];
+
+    config.patch = 3;
+    b = tiny_batch(&config, 1, 0);
+    m = tiny_model(c, mb_arch_find("mot"), &config, 1);
+    b.noise[5] = 1; /* of text */
+    cr_expect_eq(mb_model_gradients(m, &b, 0, &losses), MB_EINVAL);
+    cr_expect(strstr(mb_message(), "position 5"), "%s", mb_message());
+    b.noise[5] = MB_NOISE_STEPS + 1;
+    b.modality[5] = MB_IMAGE;
+    cr_expect_eq(mb_model_gradients(m, &b, 0, &losses), MB_EINVAL);
+    b.noise[5] = 1;
+    cr_expect_eq(mb_model_gradients(m, &b, 0, &losses), MB_OK, "%s", mb_message());
+    cr_expect_eq(losses.n[MB_IMAGE], 1);
+    b.target[6] = 1;
+    b.target_modality[6] = MB_IMAGE;
+    cr_expect_eq(mb_model_gradients(m, &b, 0, &losses), MB_EINVAL);
+    b.target_modality[6] = MB_TEXT;
+    b.patch = 4;
+    cr_expect_eq(mb_model_gradients(m, &b, 0, &losses), MB_EINVAL);
+    cr_expect(strstr(mb_message(), "patches of 4"), "%s", mb_message());
+    b.patch = 0; /* a model of patches takes text alone */
+    cr_expect_eq(mb_model_gradients(m, &b, 0, &losses), MB_OK, "%s", mb_message());
+    cr_expect_eq(losses.n[MB_IMAGE], 0);
+    cr_expect_eq(mb_model_predict(m, &b, y), MB_EINVAL);
     mb_model_close(m);
     tiny_free(&b);
     mb_ctx_close(c);

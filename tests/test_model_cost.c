@@ -26,15 +26,18 @@ static bool routed(const mb_arch *a)
 Test(cost, the_ledger_is_what_ref_counts)
 {
     for (const mb_arch *a = mb_archs; a->name; a++)
-        for (int norm = MB_POST; norm <= MB_PRE; norm++) {
+        for (int i = 0; i < 4; i++) {
             mb_ctx *c = tiny_ctx("ref");
             mb_model_config config = tiny_config(a);
-            mb_batch batches[2] = { tiny_batch(&config, 1, 0.4), tiny_batch(&config, 2, 1.0) };
+            mb_batch batches[2];
             mb_losses losses;
             mb_model *m;
             uint64_t counted;
 
-            config.norm = norm;
+            config.patch = i / 2 * 3;
+            batches[0] = tiny_batch(&config, 1, 0.4);
+            batches[1] = tiny_batch(&config, 2, 1.0);
+            config.norm = i % 2 ? MB_PRE : MB_POST;
             config.capacity *= 0.75; /* so that something is dropped */
             m = tiny_model(c, a, &config, 1);
             counted = step(c, m, batches, 2, &losses);
@@ -50,15 +53,18 @@ Test(cost, the_ledger_is_what_ref_counts)
 }
 
 /* Model, useful and executed FLOPs of one step of A. */
-static mb_cost cost_of(const mb_arch *a, double images)
+static mb_cost cost_of(const mb_arch *a, int patch, double images)
 {
     mb_ctx *c = tiny_ctx("ref");
     mb_model_config config = tiny_config(a);
-    mb_batch batch = tiny_batch(&config, 1, images);
-    mb_model *m = tiny_model(c, a, &config, 1);
+    mb_batch batch;
+    mb_model *m;
     mb_losses losses;
     mb_cost cost;
 
+    config.patch = patch;
+    batch = tiny_batch(&config, 1, images);
+    m = tiny_model(c, a, &config, 1);
     step(c, m, &batch, 1, &losses);
     cost = mb_ledger_total(mb_ctx_ledger(c));
     mb_model_close(m);
@@ -72,14 +78,16 @@ Test(cost, mot_costs_what_dense_costs_for_any_mix_of_modalities)
     static const char *const names[] = { "mot", "mot-ffn", "mot-ffn-qkv" };
     static const double images[] = { 0, 0.1, 0.5, 1 };
 
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 8; i++)
         for (int k = 0; k < 3; k++) {
-            mb_cost dense = cost_of(mb_arch_find("dense"), images[i]);
-            mb_cost mot = cost_of(mb_arch_find(names[k]), images[i]);
+            int patch = i / 4 * 3;
+            double share = images[i % 4];
+            mb_cost dense = cost_of(mb_arch_find("dense"), patch, share);
+            mb_cost mot = cost_of(mb_arch_find(names[k]), patch, share);
 
-            cr_expect_eq(mot.model, dense.model, "%s, %g images", names[k], images[i]);
-            cr_expect_eq(mot.useful, dense.useful, "%s, %g images", names[k], images[i]);
-            cr_expect_eq(mot.executed, dense.executed, "%s, %g images", names[k], images[i]);
+            cr_expect_eq(mot.model, dense.model, "%s, %g images", names[k], share);
+            cr_expect_eq(mot.useful, dense.useful, "%s, %g images", names[k], share);
+            cr_expect_eq(mot.executed, dense.executed, "%s, %g images", names[k], share);
         }
 }
 
@@ -90,21 +98,27 @@ static void expect_formulas(const mb_arch *a, mb_cost have, const mb_model_confi
 {
     uint64_t n = (uint64_t)(b->batch * b->len), d = (uint64_t)m->width, v = (uint64_t)m->vocab;
     uint64_t f = (uint64_t)m->ffn_width, layers = (uint64_t)m->layers, pairs = 0, targets = 0;
+    uint64_t s = (uint64_t)m->patch, patches = 0, noisy = 0;
     uint64_t asked = routed(a) ? (uint64_t)losses->asked : layers * n;
     uint64_t kept = asked - (uint64_t)losses->dropped;
     uint64_t products, attention, model, useful;
 
-    for (uint64_t i = 0; i < n; i++) { /* a document of L tokens has L (L + 1) / 2 pairs */
-        pairs += (uint64_t)b->position[i] + 1;
+    for (uint64_t i = 0; i < n; i++) { /* a document of L tokens has L (L + 1) / 2 pairs, and an
+                                          image of P patches P (P - 1) / 2 more */
+        pairs += (uint64_t)(b->position[i] + 1 + b->hi[i]) - i % (uint64_t)b->len;
         targets += b->target[i] >= 0;
+        patches += m->patch > 0 && b->noise[i] >= 0;
+        noisy += m->patch > 0 && b->noise[i] > 0;
     }
     products = layers * (2 * n * d * 3 * d /* q, k, v */
                          + 2 * n * d * d   /* output */
                          + (routed(a) ? 2 * n * d * (uint64_t)m->experts : 0)) +
                2 * targets * d * v; /* head, of rows with a target */
     attention = layers * 4 * d * pairs;
-    model = 3 * (products + 6 * asked * d * f) + 3 * attention;
-    useful = 3 * (products + 6 * kept * d * f) + 3 * attention;
+    /* into patches flows no gradient */
+    products = 3 * products + 4 * patches * (s + 32) * d + 6 * noisy * s * d;
+    model = products + 18 * asked * d * f + 3 * attention;
+    useful = products + 18 * kept * d * f + 3 * attention;
     cr_expect_eq(have.model, model, "%s: model %lu, expected %lu", a->name, have.model, model);
     cr_expect_eq(have.useful, useful, "%s: useful %lu, expected %lu", a->name, have.useful, useful);
     /* ref pads nothing and recomputes the scores once: its backward of attention is 2.5 forwards */
@@ -121,13 +135,15 @@ static int64_t asked_by(const mb_arch *a, const mb_model_config *m, int64_t n)
 
 Test(cost, totals_are_the_closed_formulas)
 {
-    for (const mb_arch *a = mb_archs; a->name; a++) {
+    for (int i = 0; mb_archs[i / 2].name; i++) {
+        const mb_arch *a = &mb_archs[i / 2];
         mb_ctx *c = tiny_ctx("ref");
         mb_model_config config = tiny_config(a);
         mb_batch batch;
         mb_losses losses;
         mb_model *m;
 
+        config.patch = i % 2 * 3;
         config.width = 12;
         config.heads = 3;
         config.capacity *= 0.5;

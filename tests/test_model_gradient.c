@@ -14,16 +14,10 @@
 static double loss_of(mb_model *m, const mb_batch *b, mb_losses *losses)
 {
     const mb_model_config *config = mb_model_settings(m);
-    double sum = 0;
-    int64_t n = 0;
 
     cr_assert_eq(mb_model_gradients(m, b, 3, losses), MB_OK, "%s", mb_message());
-    for (int i = 0; i < MB_MODALITIES; i++) {
-        sum += losses->sum[i];
-        n += losses->n[i];
-    }
-    return sum / (double)n + config->layers * (config->balance * losses->balance +
-                                               config->router_z * losses->router_z);
+    return mb_losses_mean(losses) + config->layers * (config->balance * losses->balance +
+                                                      config->router_z * losses->router_z);
 }
 
 /* A direction that is half the gradient and half noise, of length 1: noise alone would see little,
@@ -120,6 +114,17 @@ Test(gradient, of_every_parameter_of_every_architecture_is_the_slope_of_the_loss
             config.norm = norm;
             check_model(a, &config);
         }
+}
+
+Test(gradient, of_every_parameter_is_the_slope_of_the_loss_with_patches)
+{
+    for (const mb_arch *a = mb_archs; a->name; a++) {
+        mb_model_config config = tiny_config(a);
+
+        config.norm = MB_PRE;
+        config.patch = 3;
+        check_model(a, &config);
+    }
 }
 
 /* Everything that a router can be asked for at once, random draws included. */

@@ -252,6 +252,28 @@ static void run_attend(side *s, const shape *a, int how)
                       a->heads, how & ADD);
 }
 
+/* n sequences of room t that hold up to t positions already; two new rows each. */
+static void run_attend_cached(side *s, const shape *a, int how)
+{
+    enum { NEW = 2 };
+    int64_t t = NEW * a->n;
+    mb_cache cache = { a->t + NEW, input(s, "cache", a->n * (a->t + NEW) * 2 * a->d) };
+    int32_t *sequence = mb_ctx_host(s->c, (size_t)(t + a->n * a->t) * sizeof *sequence);
+    int32_t *position = mb_ctx_host(s->c, (size_t)(t + a->n * a->t) * sizeof *position);
+    mb_places before = { sequence, position, position, 0 };
+    mb_places now = { sequence + a->n * a->t, position + a->n * a->t, position + a->n * a->t, 0 };
+
+    for (int64_t i = 0; i < t + a->n * a->t; i++) { /* the last ones of all sequences, in turns */
+        sequence[i] = (int32_t)(i % a->n);
+        position[i] = (int32_t)(i / a->n);
+    }
+    s->be->attend_cached(s->c, result(s, "y before", a->n * a->t * a->d),
+                         input(s, "x before", 3 * a->n * a->t * a->d), &cache, &before, a->n * a->t,
+                         a->d, a->heads);
+    s->be->attend_cached(s->c, result(s, "y", t * a->d), input(s, "x", 3 * t * a->d), &cache, &now,
+                         t, a->d, a->heads);
+}
+
 static void run_swiglu(side *s, const shape *a, int how)
 {
     float *x = input(s, "x", 2 * a->t * a->d), *dy = input(s, "dy", a->t * a->d);
@@ -285,6 +307,16 @@ static void run_classify(side *s, const shape *a, int how)
             target[i] = -1;
     s->be->classify(s->c, loss, dx, dw, x, mb_wrap(s->c, "w", a->n, a->d, w), target, 0.25f, 1e-2f,
                     a->t);
+}
+
+static void run_regress(side *s, const shape *a, int how)
+{
+    float *y = weights(s, "y", a->t * a->d), *loss = add_result(s, TEST_HOST, "loss", a->t);
+    float *dy = how & BACKWARD ? floats(s, "dy", a->t * a->d) : NULL;
+    float *wanted = mb_ctx_host(s->c, (size_t)(a->t * a->d) * sizeof *wanted);
+
+    test_fill_normal(wanted, "wanted", a->t * a->d);
+    s->be->regress(s->c, loss, dy, y, wanted, 0.25f, a->t, a->d);
 }
 
 static void run_sum_squares(side *s, const shape *a, int how)
@@ -366,9 +398,11 @@ static const kernel kernels[] = {
     { "norm", run_norm, ADD | SLICED, SHAPES(flat) },
     { "rope", run_rope, ADD | SLICED | NORMED, SHAPES(headed) },
     { "attend", run_attend, ADD | DOCUMENTS | IMAGES | PERMUTED, ROUNDED_SHAPES(headed) },
+    { "attend_cached", run_attend_cached, 0, ROUNDED_SHAPES(headed) },
     { "swiglu", run_swiglu, ADD, SHAPES(flat) },
     { "jitter", run_jitter, ADD, SHAPES(flat) },
     { "classify", run_classify, BACKWARD, ROUNDED_SHAPES(vocabularies) },
+    { "regress", run_regress, BACKWARD, SHAPES(flat) },
     { "sum_squares", run_sum_squares, 0, SHAPES(flat) },
     { "adamw", run_adamw, 0, SHAPES(flat) },
 };
@@ -508,6 +542,11 @@ Test(op, attend_agrees_with_ref)
     agree_with_ref("attend");
 }
 
+Test(op, attend_cached_agrees_with_ref)
+{
+    agree_with_ref("attend_cached");
+}
+
 Test(op, swiglu_agrees_with_ref)
 {
     agree_with_ref("swiglu");
@@ -521,6 +560,11 @@ Test(op, jitter_agrees_with_ref)
 Test(op, classify_agrees_with_ref)
 {
     agree_with_ref("classify");
+}
+
+Test(op, regress_agrees_with_ref)
+{
+    agree_with_ref("regress");
 }
 
 Test(op, sum_squares_agrees_with_ref)

@@ -99,3 +99,24 @@ Test(op_cost, cpu_enters_the_tiles_that_it_computes)
     cr_expect(bwd > 1 && bwd < 1.5, "backward: %g", bwd);
     mb_ctx_close(c);
 }
+
+/* Per number a difference, its square and their sum; back one product. Prediction and what was
+   wanted are read, loss or gradient written beside them. */
+Test(op_cost, a_squared_error_costs_three_operations_a_number)
+{
+    enum { T = 5, S = 4 };
+    mb_ctx *c = test_open("ref");
+    float *y = test_normal("y", T * S), *wanted = test_normal("wanted", T * S), loss[T];
+    mb_tensor *yt = mb_wrap(c, "y", T, S, y);
+
+    mb_ctx_record(c, true);
+    yt->wants = true;
+    mb_regress(c, yt, wanted, 1, loss);
+    cr_expect_eq(entered(c, "regress", MB_FWD, -1).vector, 3 * T * S);
+    cr_expect_eq(entered(c, "regress", MB_BWD, -1).vector, T * S);
+    cr_expect_eq(entered(c, "regress", MB_FWD, -1).bytes, 2 * sizeof(float) * T * S);
+    cr_expect_eq(entered(c, "regress", MB_FWD, -1).model, 0);
+    free(y);
+    free(wanted);
+    mb_ctx_close(c);
+}

@@ -389,6 +389,35 @@ Test(op_gradient, classify)
     check(classify_z);
 }
 
+/* Patches as models have them: some rows of x get a product of what comes in, and what is predicted
+   of others is compared with what was wanted. */
+static mb_tensor *patches(trial *t)
+{
+    enum { IN = 6, PATCHES = 4, S = 3 };
+    static const int32_t at[PATCHES] = { 0, 3, 4, T - 1 };
+    mb_tensor *x = activation(t, "x", T, D), *in, *y, *others;
+    mb_tensor *w = weight(t, "in", 1, D, IN), *w_out = weight(t, "out", 1, S, D);
+    float *noisy = test_normal("noisy", PATCHES * IN), *wanted = test_normal("wanted", 3 * S);
+    float loss[3];
+
+    in = mb_gemm(t->c, mb_input(t->c, "noisy", PATCHES, IN, noisy), w, mb_route_all(t->c, PATCHES));
+    x = mb_combine(t->c, x, in, NULL, NULL, EPS, mb_route_some(t->c, T, at, PATCHES));
+    others = mb_norm(t->c, x, weight(t, "norm", 1, 1, D), NULL, EPS);
+    y = mb_gather(t->c, x, mb_route_some(t->c, T, at + 1, 3));
+    y = mb_logits(t->c, y, w_out, mb_route_all(t->c, 3));
+    mb_regress(t->c, y, wanted, 0.5f, loss);
+    for (int i = 0; i < 3; i++)
+        t->extra += 0.5 * loss[i];
+    free(noisy);
+    free(wanted);
+    return others;
+}
+
+Test(op_gradient, patches)
+{
+    check(patches);
+}
+
 /* ---- learned routes ---------------------------------------------------------------------------
  */
 

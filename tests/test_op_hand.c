@@ -5,7 +5,34 @@
 #include <criterion/criterion.h>
 #include <math.h>
 
-/* Runs BODY on every backend that computes in host memory, recording. */
+/* ---- memory of the backend --------------------------------------------------------------------
+ */
+
+static void *taken[64]; /* by the body under way */
+static int n_taken;
+
+/* N floats, in memory of the backend until the body has ended. */
+static float *on(mb_ctx *c, const float *x, int64_t n)
+{
+    float *p = mb_ctx_alloc(c, (size_t)n * sizeof *x);
+
+    cr_assert(p && n_taken < 64, "%s", mb_message());
+    mb_ctx_write(c, p, x, (size_t)n * sizeof *x);
+    taken[n_taken++] = p;
+    return p;
+}
+
+/* A copy in host memory, until the reset. */
+static const float *look(mb_ctx *c, const float *x, int64_t n)
+{
+    float *copy = mb_ctx_host(c, (size_t)n * sizeof *x);
+
+    mb_ctx_fetch(c, copy, x, (size_t)n * sizeof *x);
+    cr_assert_eq(mb_ctx_sync(c), MB_OK, "%s", mb_message());
+    return copy;
+}
+
+/* Runs BODY on every backend that computes, recording. */
 static void each_backend(void (*body)(mb_ctx *c))
 {
     for (const char *const *be = mb_backends(); *be; be++) {
@@ -14,14 +41,17 @@ static void each_backend(void (*body)(mb_ctx *c))
         if (!c)
             continue;
         mb_ctx_record(c, true);
-        if (c->be->computes && !c->be->device)
+        if (c->be->computes)
             body(c);
+        while (n_taken > 0)
+            mb_ctx_free(c, taken[--n_taken]);
         mb_ctx_close(c);
     }
 }
 
-/* 1e-6 of each element: a few roundings of a float. */
-static void expect(mb_ctx *c, const char *what, const float *mine, const float *right, int64_t n)
+/* 1e-6 of each element: a few roundings of a float. MINE in host memory. */
+static void expect_here(mb_ctx *c, const char *what, const float *mine, const float *right,
+                        int64_t n)
 {
     for (int64_t i = 0; i < n; i++)
         cr_expect(fabsf(mine[i] - right[i]) <= 1e-6f * (1 + fabsf(right[i])),
@@ -29,21 +59,32 @@ static void expect(mb_ctx *c, const char *what, const float *mine, const float *
                   right[i]);
 }
 
-static mb_tensor *wrap(mb_ctx *c, const char *name, int64_t rows, int64_t cols, float *data)
+/* The same of MINE in memory of the backend. */
+static void expect(mb_ctx *c, const char *what, const float *mine, const float *right, int64_t n)
 {
-    mb_tensor *x = mb_wrap(c, name, rows, cols, data);
+    expect_here(c, what, look(c, mine, n), right, n);
+}
+
+static mb_tensor *given(mb_ctx *c, const char *name, int64_t rows, int64_t cols, const float *data)
+{
+    return mb_wrap(c, name, rows, cols, on(c, data, rows * cols));
+}
+
+static mb_tensor *wrap(mb_ctx *c, const char *name, int64_t rows, int64_t cols, const float *data)
+{
+    mb_tensor *x = given(c, name, rows, cols, data);
 
     x->wants = true;
     return x;
 }
 
-static mb_tensor *parameter(mb_ctx *c, const char *name, int64_t rows, int64_t cols, float *data,
-                            float *grad)
+static mb_tensor *parameter(mb_ctx *c, const char *name, int64_t rows, int64_t cols,
+                            const float *data, const float *grad)
 {
     mb_tensor *w = wrap(c, name, rows, cols, data);
 
     w->parameter = true;
-    w->grad = grad;
+    w->grad = on(c, grad, rows * cols);
     return w;
 }
 
@@ -71,12 +112,13 @@ static mb_route two_groups(mb_tensor *gate)
 static void embed_body(mb_ctx *c)
 {
     float table[] = { 1, 2, 3, 4 }, grad[] = { 100, 0, 0, 0 }, dy[] = { 1, 2, 3, 4, 5, 6 };
-    mb_tensor *y = mb_embed(c, parameter(c, "table", 2, 2, table, grad), (int32_t[]){ 1, 0, 1 }, 3);
+    mb_tensor *w = parameter(c, "table", 2, 2, table, grad);
+    mb_tensor *y = mb_embed(c, w, (int32_t[]){ 1, 0, 1 }, 3);
 
     expect(c, "y", mb_f32(y), (float[]){ 3, 4, 1, 2, 3, 4 }, 6);
-    y->grad = dy;
+    y->grad = on(c, dy, mb_count(y));
     mb_backward(c);
-    expect(c, "dtable", grad, (float[]){ 103, 4, 6, 8 }, 4);
+    expect(c, "dtable", w->grad, (float[]){ 103, 4, 6, 8 }, 4);
 }
 
 Test(op_hand, embed_copies_rows_and_sums_their_gradients)
@@ -89,15 +131,15 @@ static void gemm_body(mb_ctx *c)
     float x[] = { 1, 2, 3, 4 }, w[] = { 1, 0, 0, 1, 1, 1, 1, -1 }, grad[8] = { 0 };
     float dy[] = { 1, 10, 1, 10 };
     const mb_route *r = mb_route_sorted(c, 2, (int64_t[]){ 1, 1 });
-    mb_tensor *xt = wrap(c, "x", 2, 2, x), *wt = parameter(c, "w", 2, 2, w, grad), *y;
+    mb_tensor *xt = wrap(c, "x", 2, 2, x), *wt = parameter(c, "w", 4, 2, w, grad), *y;
 
-    wt->slices = 2;
+    wt->slices = wt->rows = 2;
     y = mb_gemm(c, xt, wt, r);
     expect(c, "y", mb_f32(y), (float[]){ 1, 2, 7, -1 }, 4);
-    y->grad = dy;
+    y->grad = on(c, dy, mb_count(y));
     mb_backward(c);
     expect(c, "dx", xt->grad, (float[]){ 1, 10, 11, -9 }, 4);
-    expect(c, "dw", grad, (float[]){ 1, 2, 10, 20, 3, 4, 30, 40 }, 8);
+    expect(c, "dw", wt->grad, (float[]){ 1, 2, 10, 20, 3, 4, 30, 40 }, 8);
 }
 
 Test(op_hand, gemm_uses_the_slice_of_the_group)
@@ -112,7 +154,7 @@ static void gather_body(mb_ctx *c)
     mb_tensor *xt = wrap(c, "x", 3, 2, x), *y = mb_gather(c, xt, &r);
 
     expect(c, "y", mb_f32(y), (float[]){ 5, 6, 1, 2, 5, 6 }, 6);
-    y->grad = dy;
+    y->grad = on(c, dy, mb_count(y));
     mb_backward(c);
     expect(c, "dx", xt->grad, (float[]){ 10, 20, 0, 0, 101, 202 }, 6);
     cr_expect_eq(mb_gather(c, xt, mb_route_all(c, 3)), xt, "no index, no copy");
@@ -133,7 +175,7 @@ static void combine_body(mb_ctx *c)
 
     y = mb_combine(c, xt, rt, NULL, NULL, 0, &r);
     expect(c, "y", mb_f32(y), (float[]){ 14, 20, 34.5f }, 3);
-    y->grad = dy;
+    y->grad = on(c, dy, mb_count(y));
     mb_backward(c);
     expect(c, "dx", xt->grad, (float[]){ 1, 2, 3 }, 3);
     expect(c, "drows", rt->grad, (float[]){ 1.5f, 2, 3 }, 3);
@@ -166,9 +208,10 @@ static void norm_body(mb_ctx *c)
 {
     float x[] = { 3, 4, 3, 4 }, w[] = { 1, 2, 10, 0 };
     const uint8_t slice[] = { 0, 1 };
-    mb_tensor *wt = mb_wrap(c, "w", 1, 2, w), *xt = mb_wrap(c, "x", 2, 2, x), *y;
+    mb_tensor *wt = given(c, "w", 2, 2, w), *xt = given(c, "x", 2, 2, x), *y;
 
     wt->slices = 2;
+    wt->rows = 1;
     y = mb_norm(c, xt, wt, slice, 0);
     expect(c, "y", mb_f32(y), (float[]){ 0.84852814f, 2.26274170f, 8.48528137f, 0 }, 4);
     y = mb_norm(c, xt, wt, NULL, 12.5f); /* rms = 5 */
@@ -185,7 +228,7 @@ static void rope_body(mb_ctx *c)
 {
     float x[] = { 1, 0, 0, 2, 5, 6, 1, 0, 0, 2, 5, 6 };
     mb_tensor *y =
-        mb_rope(c, mb_wrap(c, "x", 2, 6, x), NULL, NULL, NULL, (int32_t[]){ 0, 1 }, 1, 0, 10000);
+        mb_rope(c, given(c, "x", 2, 6, x), NULL, NULL, NULL, (int32_t[]){ 0, 1 }, 1, 0, 10000);
 
     expect(c, "y", mb_f32(y),
            (float[]){ 1, 0, 0, 2, 5, 6, 0.54030231f, 0.84147098f, -1.68294197f, 1.08060461f, 5, 6 },
@@ -203,7 +246,7 @@ static void rope_pairs_body(mb_ctx *c)
 {
     float x[] = { 1, 0, 0, 0, 0, 1, 0, 0, 5, 6, 7, 8 };
     mb_tensor *y =
-        mb_rope(c, mb_wrap(c, "x", 1, 12, x), NULL, NULL, NULL, (int32_t[]){ 1 }, 1, 0, 10000);
+        mb_rope(c, given(c, "x", 1, 12, x), NULL, NULL, NULL, (int32_t[]){ 1 }, 1, 0, 10000);
 
     expect(c, "y", mb_f32(y),
            (float[]){ 0.54030231f, 0, 0.84147098f, 0, 0, 0.99995000f, 0, 0.00999983f, 5, 6, 7, 8 },
@@ -216,13 +259,14 @@ Test(op_hand, rope_pairs_the_halves_of_a_head)
 }
 
 /* q of row i against k of row j. */
-static double score(const mb_tensor *x, int64_t i, int64_t j)
+static double score(mb_ctx *c, const mb_tensor *x, int64_t i, int64_t j)
 {
+    const float *all = look(c, mb_f32(x), mb_count(x));
     int64_t d = x->cols / 3;
     double sum = 0;
 
     for (int64_t k = 0; k < d; k++)
-        sum += (double)mb_f32(x)[i * 3 * d + k] * mb_f32(x)[j * 3 * d + d + k];
+        sum += (double)all[i * 3 * d + k] * all[j * 3 * d + d + k];
     return sum;
 }
 
@@ -235,11 +279,11 @@ static void rope_distance_body(mb_ctx *c)
     test_fill_normal(x, "x", 2 * 3 * D); /* rows 0 and 1, and the same two again */
     for (int i = 0; i < 2 * 3 * D; i++)
         x[2 * 3 * D + i] = x[i];
-    y = mb_rope(c, mb_wrap(c, "x", 4, 3 * D, x), NULL, NULL, NULL, (int32_t[]){ 9, 4, 105, 100 }, 1,
+    y = mb_rope(c, given(c, "x", 4, 3 * D, x), NULL, NULL, NULL, (int32_t[]){ 9, 4, 105, 100 }, 1,
                 0, 10000);
-    cr_expect_float_eq(score(y, 0, 1), score(y, 2, 3), 1e-4, "%g and %g", score(y, 0, 1),
-                       score(y, 2, 3));
-    cr_expect(fabs(score(y, 0, 1) - score(y, 0, 3)) > 1e-2, "and not on nothing");
+    cr_expect_float_eq(score(c, y, 0, 1), score(c, y, 2, 3), 1e-4, "%g and %g", score(c, y, 0, 1),
+                       score(c, y, 2, 3));
+    cr_expect(fabs(score(c, y, 0, 1) - score(c, y, 0, 3)) > 1e-2, "and not on nothing");
 }
 
 Test(op_hand, scores_after_rope_depend_on_the_distance_alone)
@@ -256,10 +300,10 @@ static void attend_body(mb_ctx *c)
     mb_span s = {
         .batch = 1, .len = 3, .lo = (int32_t[]){ 0, 0, 2 }, .hi = (int32_t[]){ 0, 1, 2 }, .pairs = 4
     };
-    mb_tensor *y = mb_attend(c, mb_wrap(c, "x", 3, 3, x), &s, 1);
+    mb_tensor *y = mb_attend(c, given(c, "x", 3, 3, x), &s, 1);
 
     expect(c, "y", mb_f32(y), (float[]){ 10, 15, 70 }, 3);
-    y = mb_attend(c, mb_wrap(c, "strong", 3, 3, strong), &s, 1);
+    y = mb_attend(c, given(c, "strong", 3, 3, strong), &s, 1);
     expect(c, "y", mb_f32(y), (float[]){ 10, 20, 70 }, 3);
 }
 
@@ -274,7 +318,7 @@ Test(op_hand, attention_averages_the_values_in_its_span)
 static void swiglu_body(mb_ctx *c)
 {
     float x[] = { 0, 1, 3, 2, -100, 100, 1, 1 };
-    mb_tensor *y = mb_swiglu(c, mb_wrap(c, "x", 2, 4, x));
+    mb_tensor *y = mb_swiglu(c, given(c, "x", 2, 4, x));
 
     expect(c, "y", mb_f32(y), (float[]){ 0, 1.46211716f, 0, 100 }, 4);
 }
@@ -287,22 +331,22 @@ Test(op_hand, swiglu_gates_the_second_half_by_the_first)
 static void jitter_body(mb_ctx *c)
 {
     float x[100];
-    mb_tensor *none, *some, *other;
+    const float *none, *some, *other;
     double sum = 0, least = 1, most = 1;
     int equal = 0;
 
     for (int i = 0; i < 100; i++)
         x[i] = 1;
-    none = mb_jitter(c, mb_wrap(c, "x", 10, 10, x), 0, 1);
-    some = mb_jitter(c, mb_wrap(c, "x", 10, 10, x), 0.5f, 1);
-    other = mb_jitter(c, mb_wrap(c, "x", 10, 10, x), 0.5f, 2);
+    none = look(c, mb_f32(mb_jitter(c, given(c, "x", 10, 10, x), 0, 1)), 100);
+    some = look(c, mb_f32(mb_jitter(c, given(c, "x", 10, 10, x), 0.5f, 1)), 100);
+    other = look(c, mb_f32(mb_jitter(c, given(c, "x", 10, 10, x), 0.5f, 2)), 100);
     for (int i = 0; i < 100; i++) {
-        cr_expect_eq(mb_f32(none)[i], 1);
-        cr_expect(mb_f32(some)[i] >= 0.5f && mb_f32(some)[i] < 1.5f);
-        equal += mb_f32(some)[i] == mb_f32(other)[i];
-        sum += mb_f32(some)[i] / 100;
-        least = fmin(least, mb_f32(some)[i]);
-        most = fmax(most, mb_f32(some)[i]);
+        cr_expect_eq(none[i], 1);
+        cr_expect(some[i] >= 0.5f && some[i] < 1.5f);
+        equal += some[i] == other[i];
+        sum += some[i] / 100;
+        least = fmin(least, some[i]);
+        most = fmax(most, some[i]);
     }
     cr_expect(least < 0.55 && most > 1.45, "they reach from %g to %g", least, most);
     cr_expect_eq(equal, 0, "another key, other draws");
@@ -319,13 +363,14 @@ static void classify_body(mb_ctx *c)
 {
     float x[] = { 1, 2, 3, 4 }, w[8] = { 0 }, dw[8] = { 0 }, loss[] = { -1, -1 };
     float z = 0.5f, lse = logf(4), wrong = 2 * 0.25f * (1 + 2 * z * lse);
-    mb_tensor *xt = wrap(c, "x", 2, 2, x);
+    mb_tensor *xt = wrap(c, "x", 2, 2, x), *wt = parameter(c, "w", 4, 2, w, dw);
 
-    mb_classify(c, xt, parameter(c, "w", 4, 2, w, dw), (int32_t[]){ 2, -1 }, 2, z, loss);
+    mb_classify(c, xt, wt, (int32_t[]){ 2, -1 }, 2, z, loss);
     mb_backward(c);
-    expect(c, "loss", loss, (float[]){ lse, 0 }, 2);
+    cr_assert_eq(mb_ctx_sync(c), MB_OK, "%s", mb_message());
+    expect_here(c, "loss", loss, (float[]){ lse, 0 }, 2);
     expect(c, "dx", xt->grad, (float[]){ 0, 0, 0, 0 }, 4);
-    expect(c, "dw", dw,
+    expect(c, "dw", wt->grad,
            (float[]){ wrong, 2 * wrong, wrong, 2 * wrong, wrong - 2, 2 * (wrong - 2), wrong,
                       2 * wrong },
            8);
@@ -341,9 +386,9 @@ static void classify_large_body(mb_ctx *c)
 {
     float x[] = { 1, 1 }, w[] = { 1000, 0 }, loss[2];
 
-    mb_classify(c, mb_wrap(c, "x", 2, 1, x), mb_wrap(c, "w", 2, 1, w), (int32_t[]){ 0, 1 }, 1, 0,
-                loss);
-    expect(c, "loss", loss, (float[]){ 0, 1000 }, 2);
+    mb_classify(c, given(c, "x", 2, 1, x), given(c, "w", 2, 1, w), (int32_t[]){ 0, 1 }, 1, 0, loss);
+    cr_assert_eq(mb_ctx_sync(c), MB_OK, "%s", mb_message());
+    expect_here(c, "loss", loss, (float[]){ 0, 1000 }, 2);
 }
 
 Test(op_hand, classify_survives_large_logits)
@@ -356,12 +401,15 @@ Test(op_hand, classify_survives_large_logits)
 
 static void sum_squares_body(mb_ctx *c)
 {
-    double sum = -1;
+    double *sum = (double *)on(c, (float[]){ 7, 7 }, 2), got[2] = { -1, -1 };
 
-    mb_sum_squares(c, &sum, (float[]){ 1, -2, 3 }, 3);
-    cr_expect_float_eq(sum, 14, 1e-6);
-    mb_sum_squares(c, &sum, NULL, 0);
-    cr_expect_eq(sum, 0);
+    mb_sum_squares(c, sum, on(c, (float[]){ 1, -2, 3 }, 3), 3);
+    mb_ctx_fetch(c, &got[0], sum, sizeof *sum);
+    mb_sum_squares(c, sum, NULL, 0);
+    mb_ctx_fetch(c, &got[1], sum, sizeof *sum);
+    cr_assert_eq(mb_ctx_sync(c), MB_OK, "%s", mb_message());
+    cr_expect_float_eq(got[0], 14, 1e-6);
+    cr_expect_eq(got[1], 0);
 }
 
 Test(op_hand, sum_squares)
@@ -372,16 +420,19 @@ Test(op_hand, sum_squares)
 /* The first step goes by lr against the sign of the gradient, whatever its size, and decays. */
 static void adamw_body(mb_ctx *c)
 {
-    float p[] = { 1, 1 }, g[] = { 4, -8 }, m[2] = { 0 }, v[2] = { 0 };
-    double squares = 80;
+    float *p = on(c, (float[]){ 1, 1 }, 2), *g = on(c, (float[]){ 4, -8 }, 2);
+    float *m = on(c, (float[]){ 0, 0 }, 2), *v = on(c, (float[]){ 0, 0 }, 2);
+    const double squares = 80;
+    void *squares_there = on(c, (float[]){ 0, 0 }, 2);
     mb_adamw how = { .lr = 0.125f,
                      .beta1 = 0.75f,
                      .beta2 = 0.5f,
                      .decay = 0.25f,
                      .clip = sqrtf(20), /* half the norm */
-                     .squares = &squares,
+                     .squares = squares_there,
                      .step = 1 };
 
+    mb_ctx_write(c, squares_there, &squares, sizeof squares);
     mb_adamw_step(c, p, g, m, v, 2, &how);
     expect(c, "p", p, (float[]){ 1 - 0.125f * 1.25f, 1 + 0.125f * 0.75f }, 2);
     expect(c, "m", m, (float[]){ 0.5f, -1 }, 2);

@@ -145,7 +145,6 @@ static const struct {
     { "model", "heads", "3", "here:1: key 'heads': found 3, expected a divisor of the width 64" },
     { "model", "width", "36", "key 'heads': found 4, expected" }, /* heads of 9: odd */
     { "workload", "text_vocab", "255", "here:1: key 'text_vocab': found 255, expected 0 or" },
-    { "workload", "kind", "transfusion", "here:1: key 'kind': not supported by this build" },
     { "workload", "data", "shards", "need key 'path'" },
     { "arch switch", "score", "sigmoid", "key 'score': sigmoid has no balance" },
     { "arch gshard", "experts", "1", "here:1: key 'experts': found 1, expected at least 2" },
@@ -164,6 +163,28 @@ Test(settings, values_that_do_not_fit_together_are_refused_with_their_place)
                   mb_message());
         cr_expect(eq(int, mb_settings_check(s), MB_EINVAL), "%s", unfit[i].expected);
         cr_expect(says(unfit[i].expected), "%s", mb_message());
+        mb_settings_free(s);
+    }
+}
+
+/* Defaults of one kind, which give way to what is asked for. */
+Test(settings, transfusion_has_norms_before_and_captions_first)
+{
+    for (int asked = 0; asked < 2; asked++) {
+        mb_settings *s = mb_settings_new();
+        mb_arch_settings *a;
+
+        cr_assert(eq(int, mb_settings_arch(s, "here", "dense", &a), MB_OK));
+        cr_assert(eq(int, set(s, "workload", "kind", "transfusion"), MB_OK));
+        if (asked) {
+            cr_assert(eq(int, set(s, "model", "norm", "post"), MB_OK));
+            cr_assert(eq(int, set(s, "workload", "image_first", "0.5"), MB_OK));
+        }
+        cr_assert(eq(int, mb_settings_check(s), MB_OK), "%s", mb_message());
+        cr_expect_eq(s->model.norm, asked ? MB_POST : MB_PRE);
+        cr_expect_eq(s->mixture.image_first, asked ? 0.5 : 0.2);
+        cr_expect_eq(s->model.patch_weight, 5);
+        cr_expect_eq(s->mixture.prediction, MB_EPSILON);
         mb_settings_free(s);
     }
 }

@@ -132,7 +132,7 @@ Test(shards, images_go_first_or_last_as_asked)
     cr_assert_eq(prepare(), MB_OK, "%s", mb_message());
     cr_assert_eq(mb_data_open(&r, &d), MB_OK, "%s", mb_message());
     for (int image_first = 0; image_first < 2; image_first++) {
-        mb_mixture m = { 1, 0, image_first, MB_TEXT, 0, 0 };
+        mb_mixture m = { 1, 0, image_first, MB_TEXT, 0, 0, 0, MB_EPSILON };
         const int32_t *want = image_first ? first : last;
         mb_stream *s;
         mb_batch b;

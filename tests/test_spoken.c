@@ -135,7 +135,7 @@ static mb_stream *open_stream(const mb_data *d, const mb_mixture *m, int64_t len
 
 Test(spoken, triples_come_in_all_six_orders)
 {
-    static const mb_mixture m = { -1, -1, 0.5, MB_TEXT, 1, 1u << MB_HUMAN };
+    static const mb_mixture m = { -1, -1, 0.5, MB_TEXT, 1, 1u << MB_HUMAN, 0, MB_EPSILON };
     static const char *const order[] = { "|tis", "|tsi", "|its", "|ist", "|sti", "|sit" };
     mb_data *d = open_data();
     mb_stream *s = open_stream(d, &m, 256);
@@ -194,7 +194,7 @@ Test(spoken, speech_has_the_share_that_was_asked_for)
     mb_data *d = open_data();
 
     for (int i = 0; i < 4; i++) {
-        mb_mixture m = { -1, -1, 0.5, MB_TEXT, share[i], 0 };
+        mb_mixture m = { -1, -1, 0.5, MB_TEXT, share[i], 0, 0, MB_EPSILON };
         double spoken, others;
 
         count_documents(d, &m, &spoken, &others);
@@ -212,7 +212,7 @@ Test(spoken, sections_are_measured_apart_and_add_up)
     int64_t sum = 0, all = 0;
 
     for (int k = 0; k <= MB_SECTIONS; k++) {
-        mb_mixture m = { -1, -1, 0.5, MB_TEXT, 0.5, k < MB_SECTIONS ? 1u << k : 0 };
+        mb_mixture m = { -1, -1, 0.5, MB_TEXT, 0.5, k < MB_SECTIONS ? 1u << k : 0, 0, MB_EPSILON };
         mb_stream *s;
         mb_batch b;
         mb_err err = mb_stream_open(d, MB_TEST, &m, 1, 2, 256, &s);
@@ -233,8 +233,8 @@ Test(spoken, sections_are_measured_apart_and_add_up)
 
 Test(spoken, a_section_that_is_not_there_is_missing)
 {
-    static const mb_mixture m = { -1, -1, 0.5, MB_TEXT, 0.5, 1u << MB_UNSEEN };
-    static const mb_mixture bad = { -1, -1, 0.5, MB_TEXT, 1.5, 0 };
+    static const mb_mixture m = { -1, -1, 0.5, MB_TEXT, 0.5, 1u << MB_UNSEEN, 0, MB_EPSILON };
+    static const mb_mixture bad = { -1, -1, 0.5, MB_TEXT, 1.5, 0, 0, MB_EPSILON };
     mb_data *d = open_data();
     mb_stream *s;
 

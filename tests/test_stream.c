@@ -9,7 +9,7 @@
 
 TestSuite(stream, .init = data_folder_open, .fini = data_folder_close);
 
-static const mb_mixture natural = { -1, -1, 0.5, MB_TEXT, 0, 0 };
+static const mb_mixture natural = { -1, -1, 0.5, MB_TEXT, 0, 0, 0, MB_EPSILON };
 
 static mb_stream *open_stream(const mb_data *d, enum mb_split split, const mb_mixture *m,
                               uint64_t seed, int64_t batch, int64_t len)
@@ -72,7 +72,9 @@ Test(stream, packing_holds_its_promises_at_every_length)
 
     for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++) {
         for (int weights = 0; weights < 3; weights++) {
-            mb_mixture m = { weights == 2 ? 0 : 1, weights == 1 ? 0 : 1, 0.5, (int)l % 2, 0, 0 };
+            mb_mixture m = {
+                weights == 2 ? 0 : 1, weights == 1 ? 0 : 1, 0.5, (int)l % 2, 0, 0, 0, MB_EPSILON
+            };
             mb_stream *s = open_stream(d, MB_TRAIN, &m, 1, 3, lengths[l]);
 
             for (int step = 0; step < 20; step++) {
@@ -105,7 +107,7 @@ Test(stream, validation_is_every_prediction_once)
     mb_data *d = data_open_procedural();
 
     for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++) {
-        mb_mixture captions_first = { -1, -1, 0, MB_TEXT, 0, 0 };
+        mb_mixture captions_first = { -1, -1, 0, MB_TEXT, 0, 0, 0, MB_EPSILON };
         mb_stream *s = open_stream(d, MB_VAL, &captions_first, 5, 4, lengths[l]);
         int64_t pairs, *left = count_targets(d, &d->split[MB_VAL], &pairs);
         mb_batch b;
@@ -140,7 +142,7 @@ static uint64_t hash_document(const mb_batch *b, int64_t i)
 /* Documents of pairs alone: an epoch of them has each of the stored ones once. */
 Test(stream, an_epoch_covers_each_document_once)
 {
-    mb_mixture m = { 1, 0, 0, MB_TEXT, 0, 0 };
+    mb_mixture m = { 1, 0, 0, MB_TEXT, 0, 0, 0, MB_EPSILON };
     mb_data *d = data_open_procedural();
     mb_stream *s = open_stream(d, MB_TRAIN, &m, 3, 1, 128);
     const mb_set_split *v = &d->split[MB_TRAIN];
@@ -235,7 +237,7 @@ Test(stream, the_mixture_is_what_was_asked_for)
     mb_data *d = data_open_procedural();
 
     for (size_t l = 1; l < sizeof lengths / sizeof *lengths; l++) {
-        mb_mixture m = { 1, 4, 0.25, MB_TEXT, 0, 0 };
+        mb_mixture m = { 1, 4, 0.25, MB_TEXT, 0, 0, 0, MB_EPSILON };
         mb_stream *s = open_stream(d, MB_TRAIN, &m, 1, 4, lengths[l]);
         double pairs = 0, texts = 0, first = 0;
 
@@ -265,15 +267,16 @@ Test(stream, settings_that_cannot_work_are_refused)
         mb_err err;
         const char *says;
     } bad[] = {
-        { { 1, 1, 0.5, MB_TEXT, 0, 0 }, 0, 128, MB_EINVAL, "batch 0" },
-        { { 1, 1, 0.5, MB_TEXT, 0, 0 }, 1, 3, MB_EINVAL, "length 3" },
-        { { 1, 1, 0.5, MB_TEXT, 0, 0 }, 1, 40, MB_EINVAL, "must be at least" },
-        { { 1, -1, 0.5, MB_TEXT, 0, 0 }, 1, 128, MB_EINVAL, "weights" },
-        { { NAN, 1, 0.5, MB_TEXT, 0, 0 }, 1, 128, MB_EINVAL, "weights" },
-        { { 0, 0, 0.5, MB_TEXT, 0, 0 }, 1, 128, MB_EMISSING, "no documents" },
-        { { 1, 1, 1.5, MB_TEXT, 0, 0 }, 1, 128, MB_EINVAL, "image_first" },
-        { { 1, 1, NAN, MB_TEXT, 0, 0 }, 1, 128, MB_EINVAL, "image_first" },
-        { { 1, 1, 0.5, MB_MODALITIES, 0, 0 }, 1, 128, MB_EINVAL, "boundary" },
+        { { 1, 1, 0.5, MB_TEXT, 0, 0, 0, MB_EPSILON }, 0, 128, MB_EINVAL, "batch 0" },
+        { { 1, 1, 0.5, MB_TEXT, 0, 0, 0, MB_EPSILON }, 1, 3, MB_EINVAL, "length 3" },
+        { { 1, 1, 0.5, MB_TEXT, 0, 0, 0, MB_EPSILON }, 1, 40, MB_EINVAL, "must be at least" },
+        { { 1, -1, 0.5, MB_TEXT, 0, 0, 0, MB_EPSILON }, 1, 128, MB_EINVAL, "weights" },
+        { { NAN, 1, 0.5, MB_TEXT, 0, 0, 0, MB_EPSILON }, 1, 128, MB_EINVAL, "weights" },
+        { { 0, 0, 0.5, MB_TEXT, 0, 0, 0, MB_EPSILON }, 1, 128, MB_EMISSING, "no documents" },
+        { { 1, 1, 1.5, MB_TEXT, 0, 0, 0, MB_EPSILON }, 1, 128, MB_EINVAL, "image_first" },
+        { { 1, 1, 0.5, MB_TEXT, 0, 0, 2, MB_EPSILON }, 1, 128, MB_EINVAL, "drop_caption" },
+        { { 1, 1, NAN, MB_TEXT, 0, 0, 0, MB_EPSILON }, 1, 128, MB_EINVAL, "image_first" },
+        { { 1, 1, 0.5, MB_MODALITIES, 0, 0, 0, MB_EPSILON }, 1, 128, MB_EINVAL, "boundary" },
     };
     mb_data *d = data_open_procedural();
     mb_stream *s;

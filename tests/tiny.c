@@ -1,5 +1,6 @@
 #include "tests/tiny.h"
 
+#include "base/diffusion.h"
 #include "base/file.h"
 #include "base/random.h"
 
@@ -23,7 +24,8 @@ mb_model_config tiny_config(const mb_arch *arch)
                               .balance = arch->balance,
                               .score = arch->score,
                               .batch = 2,
-                              .len = 12 };
+                              .len = 12,
+                              .patch_weight = 5 };
 }
 
 mb_optimizer_config tiny_optimizer(float lr)
@@ -95,10 +97,35 @@ static void fill_sequence(mb_batch *b, int64_t start, uint64_t key)
         }
 }
 
+/* Turns image tokens into patches, all in a row one image, at any step; some are clean. */
+static void fill_patches(mb_batch *b, uint64_t seed)
+{
+    uint64_t steps = mb_key(seed, "steps", 0, 0), noise = mb_key(seed, "noise", 0, 0);
+
+    for (int64_t i = b->batch * b->len - 1; i >= 0; i--) {
+        bool image = b->modality[i] == MB_IMAGE;
+        bool ends = b->hi[i] + 1 == b->len || b->position[i + 1] == 0;
+
+        b->noise[i] = image ? (int32_t)mb_below(steps, (uint64_t)i, MB_NOISE_STEPS + 1) : -1;
+        if (image && mb_below(steps, (uint64_t)(2 * i), 5) == 0)
+            b->noise[i] = 0;
+        if (image && !ends && b->modality[i + 1] == MB_IMAGE)
+            b->hi[i] = b->hi[i + 1];
+        if (image || b->target_modality[i] == MB_IMAGE) {
+            b->target[i] = -1;
+            b->target_modality[i] = MB_TEXT;
+        }
+        for (int64_t j = i * b->patch; image && j < (i + 1) * b->patch; j++) {
+            b->noisy[j] = (float)mb_normal(noise, (uint64_t)(2 * j));
+            b->wanted[j] = (float)mb_normal(noise, (uint64_t)(2 * j + 1));
+        }
+    }
+}
+
 mb_batch tiny_batch(const mb_model_config *config, uint64_t seed, double images)
 {
-    int64_t n = config->batch * config->len;
-    int32_t *ints = mb_zalloc((size_t)(5 * n), sizeof *ints);
+    int64_t n = config->batch * config->len, s = config->patch;
+    int32_t *ints = mb_zalloc((size_t)((6 + 2 * s) * n), sizeof *ints);
     uint8_t *bytes = mb_zalloc((size_t)(2 * n), 1);
     mb_batch b = { .batch = config->batch,
                    .len = config->len,
@@ -108,7 +135,11 @@ mb_batch tiny_batch(const mb_model_config *config, uint64_t seed, double images)
                    .lo = ints + 3 * n,
                    .hi = ints + 4 * n,
                    .modality = bytes,
-                   .target_modality = bytes + n };
+                   .target_modality = bytes + n,
+                   .patch = config->patch,
+                   .noise = ints + 5 * n,
+                   .noisy = (float *)(ints + 6 * n),
+                   .wanted = (float *)(ints + (6 + s) * n) };
     uint64_t half = (uint64_t)config->vocab / 2;
 
     for (int64_t i = 0; i < n; i++) {
@@ -118,8 +149,10 @@ mb_batch tiny_batch(const mb_model_config *config, uint64_t seed, double images)
         b.token[i] = (int32_t)(mb_below(mb_key(seed, "tokens", 0, 0), (uint64_t)i, half) +
                                (image ? half : 0));
     }
-    for (int64_t s = 0; s < b.batch; s++)
-        fill_sequence(&b, s * b.len, mb_key(seed, "no target", (uint64_t)s, 0));
+    for (int64_t q = 0; q < b.batch; q++)
+        fill_sequence(&b, q * b.len, mb_key(seed, "no target", (uint64_t)q, 0));
+    if (b.patch > 0)
+        fill_patches(&b, seed);
     return b;
 }
 
@@ -131,6 +164,10 @@ void tiny_free(mb_batch *b)
 
 void tiny_change(mb_batch *b, const mb_model_config *config, int64_t i)
 {
+    if (b->patch > 0 && b->noise[i] >= 0) {
+        b->noisy[i * b->patch] += 1;
+        return;
+    }
     b->token[i] = (b->token[i] + config->vocab / 2) % config->vocab;
     b->modality[i] = b->modality[i] == MB_TEXT ? MB_IMAGE : MB_TEXT;
 }

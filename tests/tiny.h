@@ -25,11 +25,13 @@ mb_model *tiny_model(mb_ctx *c, const mb_arch *arch, const mb_model_config *conf
 void tiny_spread(mb_model *m);
 
 /* B sequences of L tokens in three packed documents each; a token is an image token with
-   probability IMAGES, and then from the upper half of the vocabulary. The caller frees it. */
+   probability IMAGES, and then from the upper half of the vocabulary, or a patch when the
+   configuration has some. The caller frees it. */
 mb_batch tiny_batch(const mb_model_config *config, uint64_t seed, double images);
 void tiny_free(mb_batch *b);
 
-/* Puts another token, of the other modality if there are two, at position I (of B L). */
+/* Puts another token, of the other modality if there are two, or another patch at position I (of B
+   L). */
 void tiny_change(mb_batch *b, const mb_model_config *config, int64_t i);
 
 /* Logits (B, L, V) that the caller frees. */

@@ -167,9 +167,7 @@ mb_traits mb_traits_of(const mb_look *look, int label, const mb_cuts *cuts)
     };
 }
 
-enum { WORDS = 3 };
-
-static const char *const class_word[MB_CLASSES][WORDS] = {
+static const char *const class_word[MB_CLASSES][MB_WORDINGS] = {
     { "t-shirt", "tee", "top" },
     { "pair of trousers", "pair of pants", "pair of slacks" },
     { "pullover", "sweater", "jumper" },
@@ -181,17 +179,17 @@ static const char *const class_word[MB_CLASSES][WORDS] = {
     { "bag", "handbag", "purse" },
     { "ankle boot", "boot", "short boot" },
 };
-static const char *const tone_word[][WORDS] = {
+static const char *const tone_word[][MB_WORDINGS] = {
     { "dark", "black", "dark-coloured" },
     { "grey", "mid-grey", "medium-toned" },
     { "light", "pale", "bright" },
 };
-static const char *const silhouette_word[][WORDS] = {
+static const char *const silhouette_word[][MB_WORDINGS] = {
     { "slim", "narrow", "small" },
     { "regular", "average", "normal" },
     { "full", "wide", "large" },
 };
-static const char *const pattern_word[][WORDS] = {
+static const char *const pattern_word[][MB_WORDINGS] = {
     { "", "", "" },
     { ", plain", " in a plain look", " without a pattern" },
     { ", patterned", " with a busy pattern", " with a print" },
@@ -203,13 +201,21 @@ static const char *const carrier[][2] = {
     { "here is ", "." }, { "", ", as in a catalogue" },
 };
 
+const char *const *mb_caption_words(enum mb_caption_slot slot, int i)
+{
+    return slot == MB_SAYS_CLASS        ? class_word[i]
+           : slot == MB_SAYS_TONE       ? tone_word[i]
+           : slot == MB_SAYS_SILHOUETTE ? silhouette_word[i]
+                                        : pattern_word[i];
+}
+
 size_t mb_caption(const mb_traits *traits, uint64_t key, char out[MB_CAPTION_SIZE])
 {
     const char *const *frame = carrier[mb_below(key, 0, sizeof carrier / sizeof *carrier)];
-    const char *shape = silhouette_word[traits->silhouette][mb_below(key, 1, WORDS)];
-    const char *tone = tone_word[traits->tone][mb_below(key, 2, WORDS)];
-    const char *what = class_word[traits->label][mb_below(key, 3, WORDS)];
-    const char *pattern = pattern_word[traits->pattern][mb_below(key, 4, WORDS)];
+    const char *shape = silhouette_word[traits->silhouette][mb_below(key, 1, MB_WORDINGS)];
+    const char *tone = tone_word[traits->tone][mb_below(key, 2, MB_WORDINGS)];
+    const char *what = class_word[traits->label][mb_below(key, 3, MB_WORDINGS)];
+    const char *pattern = pattern_word[traits->pattern][mb_below(key, 4, MB_WORDINGS)];
     int n = snprintf(out, MB_CAPTION_SIZE, "%sa %s %s %s%s%s", frame[0], shape, tone, what, pattern,
                      frame[1]);
 

@@ -53,4 +53,10 @@ mb_traits mb_traits_of(const mb_look *look, int label, const mb_cuts *cuts);
    most MB_CAPTION_SIZE bytes with the NUL; returns the length. */
 size_t mb_caption(const mb_traits *traits, uint64_t key, char out[MB_CAPTION_SIZE]);
 
+/* The words (MB_WORDINGS of them) for value I of a slot: class, tone, silhouette, pattern. Empty
+   words say nothing. */
+enum mb_caption_slot { MB_SAYS_CLASS, MB_SAYS_TONE, MB_SAYS_SILHOUETTE, MB_SAYS_PATTERN };
+enum { MB_WORDINGS = 3 };
+const char *const *mb_caption_words(enum mb_caption_slot slot, int i);
+
 #endif

@@ -84,8 +84,11 @@ static mb_err write_codebook(const mb_corpus *c, mb_set_writer *w, uint8_t *cent
 {
     const struct mb_corpus_split *train = &c->split[MB_TRAIN];
     int size = mb_patch_bytes(c->shape);
-    uint8_t *patch = cut_images(c, train);
+    uint8_t *patch;
 
+    if (c->codes == 0)
+        return MB_OK;
+    patch = cut_images(c, train);
     mb_kmeans_fit(patch, balance(c, train, patch), size, c->codes, KMEANS_SAMPLE, KMEANS_ROUNDS,
                   SEED, centroid);
     free(patch);
@@ -154,10 +157,13 @@ static mb_err write_split(const mb_corpus *c, enum mb_split split, tokenizers *t
     int64_t n = (int64_t)count_images(s) * mb_image_patches(c->shape);
     mb_document d = { .ids = &t->ids, .bpe = t->bpe };
     uint8_t *patch = cut_images(c, s);
-    uint16_t *code = mb_alloc((size_t)(n + 1) * sizeof *code);
+    uint16_t *code = mb_zalloc((size_t)(n + 1), sizeof *code);
     mb_err err = mb_set_begin(w, split);
 
-    mb_kmeans_assign(patch, n, mb_patch_bytes(c->shape), t->centroid, c->codes, code);
+    if (c->codes > 0)
+        mb_kmeans_assign(patch, n, mb_patch_bytes(c->shape), t->centroid, c->codes, code);
+    else if (!err)
+        err = mb_set_patches(w, patch, (size_t)n * (size_t)mb_patch_bytes(c->shape));
     free(patch);
     if (!err)
         err = write_sections(c, split, code, t, &d, w);
@@ -189,7 +195,9 @@ mb_err mb_corpus_write(const mb_corpus *c, mb_set_writer *w, const mb_progress *
     tokenizers t = { .centroid = mb_zalloc((size_t)c->codes, (size_t)mb_patch_bytes(c->shape)) };
     mb_err err;
 
-    t.ids = mb_ids_make(c->text_vocab + c->tags, c->codes, c->units, mb_image_patches(c->shape));
+    t.ids = mb_ids_make(c->text_vocab + c->tags, c->codes > 0 ? c->codes : 1, c->units,
+                        mb_image_patches(c->shape));
+    t.ids.patch = c->codes > 0 ? 0 : mb_patch_bytes(c->shape);
     err = write_all(c, &t, w, p);
     mb_bpe_free(t.bpe);
     mb_units_free(&t.units);

@@ -18,13 +18,13 @@ typedef struct mb_corpus {
     mb_image_shape shape;
     int text_vocab; /* symbols of the BPE */
     int tags;       /* languages of spoken texts: ids behind those of the BPE */
-    int codes;      /* image ids: centroids */
+    int codes;      /* image ids: centroids; 0: images stay patches */
     int units;      /* speech ids: centroids; 0: nothing is spoken */
 } mb_corpus;
 
 /* Writes ids, all splits, merges.txt (the BPE, see bpe.h), codebook.u8 (centroids, (K, 16 *
-   channels)) and, when something is spoken, the files of mb_units_write(). Refuses a text_vocab
-   that the texts cannot fill. */
+   channels)) unless images stay patches, and, when something is spoken, the files of
+   mb_units_write(). Refuses a text_vocab that the texts cannot fill. */
 mb_err mb_corpus_write(const mb_corpus *c, mb_set_writer *w, const mb_progress *p);
 void mb_corpus_free(mb_corpus *c); /* the contents; accepts a zeroed one */
 

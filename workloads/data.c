@@ -15,6 +15,11 @@ int mb_data_modalities(const mb_data *d)
     return d->ids.image[0] < d->ids.image[1] ? MB_IMAGE + 1 : MB_TEXT + 1;
 }
 
+int mb_data_patch(const mb_data *d)
+{
+    return d->ids.patch;
+}
+
 const char *mb_data_name(const mb_data *d)
 {
     return d->name;

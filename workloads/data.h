@@ -2,11 +2,12 @@
 
    A prepared set is one folder under mb_data_home(), in one internal format whatever the source:
    manifest.json (sources, parameters, checksums, counts), and per split tokens.u16 or .u32 with
-   documents.u64 (first token of each document, and the end). */
+   documents.u64 (first token of each document, and the end), perhaps patches.u8. */
 #ifndef MB_WORKLOADS_DATA_H
 #define MB_WORKLOADS_DATA_H
 
 #include "base/batch.h"
+#include "base/diffusion.h"
 #include "base/err.h"
 
 #include <stdbool.h>
@@ -86,6 +87,7 @@ void mb_data_close(mb_data *d); /* accepts NULL */
 
 int mb_data_vocab(const mb_data *d);      /* V: text + image (+ speech) + specials */
 int mb_data_modalities(const mb_data *d); /* M: 1 with text alone, 2 with images, 3 with speech */
+int mb_data_patch(const mb_data *d);      /* S: numbers of an image's patch; 0: images are ids */
 const char *mb_data_name(const mb_data *d);
 const char *mb_data_hash(const mb_data *d); /* SHA-256 over the contents of all prepared files */
 const char *mb_data_folder(const mb_data *d);
@@ -127,6 +129,10 @@ typedef struct mb_mixture {
     double speech_share; /* how many of the documents are spoken ones: 1/7 is 1 to 6 others */
     unsigned sections;   /* a set of 1 << mb_section to draw from; 0: all. {human}, say, in a stream
                           of   its own measures human speech apart */
+    /* where images are patches: */
+    double
+        drop_caption; /* share of training's pairs, of those with the caption first, without it */
+    enum mb_prediction prediction;
 } mb_mixture;
 
 typedef struct mb_stream mb_stream;
@@ -134,7 +140,8 @@ typedef struct mb_stream mb_stream;
 /* Batches of B x L tokens. Train: every epoch a keyed permutation of each section; the order
    depends on seed, mixture and L alone, never on the architecture. Val and test: a fixed order,
    keyed by 0, one pass, no matter the seed. The parts of a document with speech (image, text,
-   speech) come in any order, each as likely; those of a pair as image_first says. */
+   speech) come in any order, each as likely; those of a pair as image_first says. Images that are
+   patches lie behind keyed noise: another one every epoch, in val and test always the same. */
 mb_err mb_stream_open(const mb_data *d, enum mb_split split, const mb_mixture *mixture,
                       uint64_t seed, int64_t batch, int64_t len, mb_stream **out);
 void mb_stream_close(mb_stream *s); /* accepts NULL */
@@ -150,7 +157,6 @@ double mb_stream_epochs(const mb_stream *s); /* passes over the largest section 
    mb_batch_free(). Ids out of range are refused. */
 mb_err mb_batch_from_tokens(const int32_t *token, const uint8_t *modality, int64_t batch,
                             int64_t len, int vocab, int bos, mb_batch *out);
-void mb_batch_free(mb_batch *b);
 int mb_data_bos(const mb_data *d); /* -1: documents have none (shards without bos) */
 
 #endif

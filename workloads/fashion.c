@@ -175,20 +175,31 @@ mb_err mb_fashion_read(const mb_data_request *r, mb_corpus *c, mb_set_writer *w,
     return err;
 }
 
-static mb_err prepare(const mb_data_request *r, mb_set_writer *w, const mb_progress *p)
+static mb_err prepare_kind(const mb_data_request *r, int codes, mb_set_writer *w,
+                           const mb_progress *p)
 {
-    mb_corpus c = { .text_vocab = r->text_vocab, .codes = CODES, .shape = { MB_IMAGE_SIDE, 1 } };
+    mb_corpus c = { .text_vocab = r->text_vocab, .codes = codes, .shape = { MB_IMAGE_SIDE, 1 } };
     mb_progress reading = mb_progress_share(p, 0, 0.3), writing = mb_progress_share(p, 0.3, 1);
     mb_err err;
 
     mb_set_parameter(w, "text_vocab", json_integer(r->text_vocab));
-    mb_set_parameter(w, "image_codes", json_integer(CODES));
+    mb_set_parameter(w, "image_codes", json_integer(codes));
     mb_set_parameter(w, "seed", json_integer(SEED));
     err = mb_fashion_read(r, &c, w, &reading);
     if (!err)
         err = mb_corpus_write(&c, w, &writing);
     mb_corpus_free(&c);
     return err;
+}
+
+static mb_err prepare(const mb_data_request *r, mb_set_writer *w, const mb_progress *p)
+{
+    return prepare_kind(r, CODES, w, p);
+}
+
+static mb_err prepare_patches(const mb_data_request *r, mb_set_writer *w, const mb_progress *p)
+{
+    return prepare_kind(r, 0, w, p);
 }
 
 const mb_source mb_fashion = {
@@ -198,4 +209,13 @@ const mb_source mb_fashion = {
     .text_vocab = 4096,
     .identify = mb_identify_by_vocab,
     .prepare = prepare,
+};
+
+const mb_source mb_fashion_patches = {
+    .name = "fashion-patches",
+    .about = "fashion with images as patches of pixels in place of ids",
+    .version = 1,
+    .text_vocab = 4096,
+    .identify = mb_identify_by_vocab,
+    .prepare = prepare_patches,
 };

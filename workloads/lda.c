@@ -1,6 +1,7 @@
 /* With the Cholesky factor L of the scatter within phones, the axes are L^-T v for the largest
    eigenvectors v of L^-1 B L^-T, B being the scatter between phones. */
 #include "workloads/lda.h"
+#include "base/eigen.h"
 #include "base/file.h"
 
 #include <math.h>
@@ -112,52 +113,6 @@ static void transpose(double m[N][N])
     }
 }
 
-/* One rotation that makes M[p][q] zero; the columns of V follow. */
-static void rotate(double m[N][N], double v[N][N], int p, int q)
-{
-    double theta = (m[q][q] - m[p][p]) / (2 * m[p][q]);
-    double t = (theta < 0 ? -1 : 1) / (fabs(theta) + sqrt(theta * theta + 1));
-    double c = 1 / sqrt(t * t + 1), s = t * c;
-
-    for (int k = 0; k < N; k++) {
-        double a = m[k][p], b = m[k][q];
-
-        m[k][p] = c * a - s * b;
-        m[k][q] = s * a + c * b;
-    }
-    for (int k = 0; k < N; k++) {
-        double a = m[p][k], b = m[q][k], x = v[k][p], y = v[k][q];
-
-        m[p][k] = c * a - s * b;
-        m[q][k] = s * a + c * b;
-        v[k][p] = c * x - s * y;
-        v[k][q] = s * x + c * y;
-    }
-}
-
-/* Jacobi's method: M becomes diagonal, V its eigenvectors in columns. */
-static void diagonalise(double m[N][N], double v[N][N])
-{
-    double off = 1, all = 0;
-
-    for (int a = 0; a < N; a++) {
-        for (int b = 0; b < N; b++) {
-            v[a][b] = a == b;
-            all += m[a][b] * m[a][b];
-        }
-    }
-    for (int sweep = 0; sweep < 50 && off > 1e-24 * all; sweep++) {
-        off = 0;
-        for (int p = 0; p < N; p++) {
-            for (int q = p + 1; q < N; q++) {
-                off += m[p][q] * m[p][q];
-                if (m[p][q] != 0)
-                    rotate(m, v, p, q);
-            }
-        }
-    }
-}
-
 /* OUT = L^-T V[:, COLUMN], with a sign that does not depend on the road taken. */
 static void make_axis(double l[N][N], double v[N][N], int column, double out[N])
 {
@@ -208,7 +163,7 @@ mb_err mb_lda_fit(const mb_utterances *u, size_t step, mb_lda *out)
         solve_columns(m[0], m[1]);
         transpose(m[1]);
         solve_columns(m[0], m[1]);
-        diagonalise(m[1], m[2]);
+        mb_eigen(&m[1][0][0], &m[2][0][0], N);
         pick_axes(m[0], m[1], m[2], out);
     }
     free(m);

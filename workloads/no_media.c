@@ -38,6 +38,11 @@ mb_err mb_picture_decode(const char *name, const void *bytes, size_t size, int s
     return mb_media_check();
 }
 
+mb_err mb_picture_write(const char *path, const uint8_t *pixel, int width, int height, int channels)
+{
+    return mb_media_check();
+}
+
 mb_err mb_voice_read(enum mb_voice voice, const char *text, mb_sound *sound, mb_timing *timing)
 {
     memset(sound, 0, sizeof *sound);

@@ -100,3 +100,19 @@ mb_err mb_picture_read(const char *path, int side, uint8_t *out)
     mb_map_close(&map);
     return err;
 }
+
+mb_err mb_picture_write(const char *path, const uint8_t *pixel, int width, int height, int channels)
+{
+    png_image image = { .version = PNG_IMAGE_VERSION,
+                        .width = (png_uint_32)width,
+                        .height = (png_uint_32)height,
+                        .format = channels == 1 ? PNG_FORMAT_GRAY : PNG_FORMAT_RGB };
+    mb_replace r;
+
+    MB_TRY(mb_replace_open(path, &r));
+    if (!png_image_write_to_stdio(&image, r.file, 0, pixel, 0, NULL)) {
+        mb_replace_abort(&r);
+        return mb_fail(MB_EIO, "%s: %s", path, image.message);
+    }
+    return mb_replace_commit(&r);
+}

@@ -1,5 +1,5 @@
-/* Pictures from files as small squares of colour. PNG needs libpng, JPEG libjpeg; a build without
-   them says so. */
+/* Pictures from files as small squares of colour, and to files. PNG needs libpng, JPEG libjpeg; a
+   build without them says so. */
 #ifndef MB_WORKLOADS_PICTURE_H
 #define MB_WORKLOADS_PICTURE_H
 
@@ -21,5 +21,9 @@ mb_err mb_jpeg_decode(const char *name, const void *bytes, size_t size, uint8_t 
                       int64_t *width, int64_t *height);
 /* For both: refuses pictures without pixels, and too large ones. */
 mb_err mb_picture_check(const char *name, uint64_t width, uint64_t height);
+
+/* Writes PIXEL (height, width, channels), grey or RGB, as a PNG file, atomically. */
+mb_err mb_picture_write(const char *path, const uint8_t *pixel, int width, int height,
+                        int channels);
 
 #endif

@@ -14,8 +14,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const mb_source *const sources[] = { &mb_fashion,           &mb_spoken, &mb_procedural,
-                                            &mb_procedural_speech, &mb_shards, &mb_imported };
+static const mb_source *const sources[] = {
+    &mb_fashion,           &mb_fashion_patches, &mb_spoken,  &mb_procedural, &mb_procedural_patches,
+    &mb_procedural_speech, &mb_shards,          &mb_imported
+};
 enum { SOURCES = sizeof sources / sizeof *sources };
 
 enum { LARGEST_VOCAB = 32768 };

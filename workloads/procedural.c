@@ -3,7 +3,9 @@
    and CI run on. It is deliberately easy and says nothing about real data.
 
    "procedural-speech" is the same and captions sung by made-up voices: with a picture where the
-   sections of real data have people, without one where they have synthesis. */
+   sections of real data have people, without one where they have synthesis. "procedural-patches"
+   has images as patches in place of ids. */
+#include "workloads/procedural.h"
 #include "base/random.h"
 #include "workloads/captions.h"
 #include "workloads/corpus.h"
@@ -24,6 +26,14 @@ static const char *const size_word[] = { "small", "large" };
 static const char *const place_word[] = { "left", "middle", "right" };
 
 enum { SHADES = 3, SIZES = 2, PLACES = 3 };
+
+const char *mb_procedural_word(enum mb_procedural_slot slot, int i)
+{
+    return slot == MB_SAYS_SHAPE   ? shape_word[i]
+           : slot == MB_SAYS_SHADE ? shade_word[i]
+           : slot == MB_SAYS_SIZE  ? size_word[i]
+                                   : place_word[i];
+}
 
 /* Is (x, y), counted from the middle, inside a shape of radius R? */
 static bool inside(int shape, int x, int y, int r)
@@ -59,6 +69,33 @@ static void make_pair(uint64_t key, uint8_t *image, mb_texts *caption)
         image[i] = inside(shape, i % SIDE - x, i / SIDE - y, r) ? (uint8_t)level : 0;
     mb_texts_add(caption, text, strlen(text));
     free(text);
+}
+
+/* Cuts lie in the middle between what make_pair() draws: levels 70 .. 93, 145 .. 168, 220 .. 243;
+   heights of about 9 and 15; middles at x = 9, 14, 19. */
+void mb_procedural_see(const uint8_t *pixel, int *shade, int *size, int *place)
+{
+    enum { DRAWN = 35 };
+    int64_t sum = 0, count = 0, left = SIDE, right = 0;
+    int first = SIDE, last = 0, brightest = 0;
+
+    for (int i = 0; i < MB_IMAGE_PIXELS; i++)
+        brightest = pixel[i] > brightest ? pixel[i] : brightest;
+    for (int i = 0; i < MB_IMAGE_PIXELS; i++) {
+        if (pixel[i] <= DRAWN)
+            continue;
+        if (2 * pixel[i] > brightest) { /* edges are blurred */
+            sum += pixel[i];
+            count++;
+        }
+        first = i / SIDE < first ? i / SIDE : first;
+        last = i / SIDE;
+        left = i % SIDE < left ? i % SIDE : left;
+        right = i % SIDE > right ? i % SIDE : right;
+    }
+    *shade = count == 0 || sum < 119 * count ? 0 : sum < 194 * count ? 1 : 2;
+    *size = last - first + 1 > 12;
+    *place = left + right < 23 ? 0 : left + right < 33 ? 1 : 2;
 }
 
 static void make_text(uint64_t key, mb_texts *list)
@@ -129,11 +166,11 @@ static void add_speech(mb_corpus *c, enum mb_split s)
     mb_texts_free(&caption);
 }
 
-static mb_err prepare_kind(const mb_data_request *r, int units, mb_set_writer *w,
+static mb_err prepare_kind(const mb_data_request *r, int codes, int units, mb_set_writer *w,
                            const mb_progress *p)
 {
     mb_corpus c = {
-        .text_vocab = r->text_vocab, .codes = CODES, .units = units, .shape = { SIDE, 1 }
+        .text_vocab = r->text_vocab, .codes = codes, .units = units, .shape = { SIDE, 1 }
     };
     mb_err err;
 
@@ -143,7 +180,7 @@ static mb_err prepare_kind(const mb_data_request *r, int units, mb_set_writer *w
             add_speech(&c, s);
     }
     mb_set_parameter(w, "text_vocab", json_integer(r->text_vocab));
-    mb_set_parameter(w, "image_codes", json_integer(CODES));
+    mb_set_parameter(w, "image_codes", json_integer(codes));
     if (units)
         mb_set_parameter(w, "speech_units", json_integer(units));
     mb_set_parameter(w, "seed", json_integer(SEED));
@@ -154,12 +191,17 @@ static mb_err prepare_kind(const mb_data_request *r, int units, mb_set_writer *w
 
 static mb_err prepare(const mb_data_request *r, mb_set_writer *w, const mb_progress *p)
 {
-    return prepare_kind(r, 0, w, p);
+    return prepare_kind(r, CODES, 0, w, p);
 }
 
 static mb_err prepare_speech(const mb_data_request *r, mb_set_writer *w, const mb_progress *p)
 {
-    return prepare_kind(r, UNITS, w, p);
+    return prepare_kind(r, CODES, UNITS, w, p);
+}
+
+static mb_err prepare_patches(const mb_data_request *r, mb_set_writer *w, const mb_progress *p)
+{
+    return prepare_kind(r, 0, 0, w, p);
 }
 
 const mb_source mb_procedural = {
@@ -178,4 +220,13 @@ const mb_source mb_procedural_speech = {
     .text_vocab = 320,
     .identify = mb_identify_by_vocab,
     .prepare = prepare_speech,
+};
+
+const mb_source mb_procedural_patches = {
+    .name = "procedural-patches",
+    .about = "procedural with images as patches of pixels in place of ids; no download",
+    .version = 1,
+    .text_vocab = 320,
+    .identify = mb_identify_by_vocab,
+    .prepare = prepare_patches,
 };

@@ -3,8 +3,10 @@
 
    A set is one folder: manifest.json, and for every split SPLIT.tokens.u16 (or .u32, when the
    vocabulary needs it) and SPLIT.documents.u64, the first token of each document and then the count
-   of all tokens. Little-endian, no headers. The sections of a split (mb_section) follow one
-   another. A folder with a manifest is complete: it gets its name only then. */
+   of all tokens. Where images are patches, SPLIT.patches.u8 has those of each pair, and the ids
+   between BOI and EOI are all the same: places. Little-endian, no headers. The sections of a split
+   (mb_section) follow one another. A folder with a manifest is complete: it gets its name only
+   then. */
 #ifndef MB_WORKLOADS_SET_H
 #define MB_WORKLOADS_SET_H
 
@@ -23,6 +25,7 @@ typedef struct mb_ids {
     int text[2], image[2], speech[2];
     int bos, eos, boi, eoi, boa, eoa;
     int tokens_per_image; /* 0: any number */
+    int patch;            /* S: bytes of a patch; 0: images are ids */
 } mb_ids;
 
 /* What kind of token an id is; singles before ranges. */
@@ -60,6 +63,8 @@ void mb_set_ids(mb_set_writer *w, const mb_ids *ids);
 mb_err mb_set_begin(mb_set_writer *w, enum mb_split split);
 /* A whole document of SECTION, sections in their order; ids are known to be good. */
 mb_err mb_set_document(mb_set_writer *w, enum mb_section section, const int32_t *token, int64_t n);
+/* Where images are patches: those of N bytes in the split's pairs, in order. */
+mb_err mb_set_patches(mb_set_writer *w, const uint8_t *bytes, size_t n);
 /* Notes for the manifest; VALUE is taken over. */
 void mb_set_parameter(mb_set_writer *w, const char *key, json_t *value);
 mb_err mb_set_source_file(mb_set_writer *w, const char *path); /* name, size and hash */
@@ -77,7 +82,8 @@ void mb_set_writer_free(mb_set_writer *w); /* accepts NULL; leaves the folder as
 typedef struct mb_set_split {
     bool present;
     char *token_path, *document_path;
-    mb_map token, document;
+    char *patch_path;
+    mb_map token, document, patch;
     int64_t tokens, documents;
     int64_t section[MB_SECTIONS];    /* documents of each */
     int64_t modality[MB_MODALITIES]; /* tokens; specials count as text */

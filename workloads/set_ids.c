@@ -1,5 +1,7 @@
 #include "workloads/set.h"
 
+enum { LARGEST_PATCH = 1 << 16 };
+
 enum mb_id_kind mb_id_kind(const mb_ids *ids, int64_t id)
 {
     if (id < 0 || id >= ids->vocab)
@@ -86,5 +88,10 @@ mb_err mb_ids_check(const mb_ids *ids)
         return mb_fail(MB_EINVAL, "documents need bos, eos or both");
     if (ids->tokens_per_image < 0)
         return mb_fail(MB_EINVAL, "tokens_per_image %d is negative", ids->tokens_per_image);
+    if (ids->patch < 0 ||
+        (ids->patch > 0 && (ids->patch > LARGEST_PATCH || !ids->tokens_per_image)))
+        return mb_fail(MB_EINVAL,
+                       "patches of %d bytes, %d an image: expected 0, or up to %d and some",
+                       ids->patch, ids->tokens_per_image, LARGEST_PATCH);
     return MB_OK;
 }

@@ -35,11 +35,11 @@ static mb_err read_ids(mb_data *d)
     mb_ids *i = &d->ids;
 
     i->boa = i->eoa = -1;
-    if (!ids || json_unpack(ids, "{si s[ii] s[ii] s?[ii] si si si si s?i s?i si}", "vocab",
+    if (!ids || json_unpack(ids, "{si s[ii] s[ii] s?[ii] si si si si s?i s?i si s?i}", "vocab",
                             &i->vocab, "text", &i->text[0], &i->text[1], "image", &i->image[0],
                             &i->image[1], "speech", &i->speech[0], &i->speech[1], "bos", &i->bos,
                             "eos", &i->eos, "boi", &i->boi, "eoi", &i->eoi, "boa", &i->boa, "eoa",
-                            &i->eoa, "tokens_per_image", &i->tokens_per_image))
+                            &i->eoa, "tokens_per_image", &i->tokens_per_image, "patch", &i->patch))
         return missing(d, "ids");
     d->width = i->vocab > 65536 ? 4 : 2;
     if (mb_ids_check(i))
@@ -75,6 +75,21 @@ static mb_err check_sizes(const mb_data *d)
     return MB_OK;
 }
 
+/* Every image is that of a pair, and every pair has one. */
+static mb_err read_patches(const mb_data *d, mb_set_split *s)
+{
+    int64_t patches = s->section[MB_PAIRS] * d->ids.tokens_per_image;
+
+    MB_TRY(mb_map_open(s->patch_path, &s->patch));
+    if (s->modality[MB_IMAGE] != patches ||
+        s->patch.size / (size_t)d->ids.patch != (size_t)patches ||
+        s->patch.size % (size_t)d->ids.patch != 0)
+        return mb_fail(MB_ECORRUPT, "%s: %zu bytes found, expected %lld pairs of %d patches of %d",
+                       s->patch_path, s->patch.size, (long long)s->section[MB_PAIRS],
+                       d->ids.tokens_per_image, d->ids.patch);
+    return MB_OK;
+}
+
 static mb_err read_split(mb_data *d, enum mb_split split)
 {
     const json_t *j = json_object_get(json_object_get(d->json, "splits"), mb_split_name[split]);
@@ -93,6 +108,7 @@ static mb_err read_split(mb_data *d, enum mb_split split)
     }
     s->token_path = mb_format("%s/%s.tokens.u%d", d->folder, mb_split_name[split], 8 * d->width);
     s->document_path = mb_format("%s/%s.documents.u64", d->folder, mb_split_name[split]);
+    s->patch_path = mb_format("%s/%s.patches.u8", d->folder, mb_split_name[split]);
     s->present = true;
     MB_TRY(mb_map_open(s->token_path, &s->token));
     MB_TRY(mb_map_open(s->document_path, &s->document));
@@ -102,7 +118,7 @@ static mb_err read_split(mb_data *d, enum mb_split split)
                        "%s: %zu tokens and %zu documents found, %lld and %lld expected",
                        s->token_path, s->token.size / (size_t)d->width, s->document.size / 8 - 1,
                        (long long)s->tokens, (long long)s->documents);
-    return MB_OK;
+    return d->ids.patch > 0 ? read_patches(d, s) : MB_OK;
 }
 
 /* The manifest as JSON and as text, its own checksum being right. */
@@ -176,8 +192,10 @@ void mb_data_close(mb_data *d)
     for (int s = 0; s < MB_SPLITS; s++) {
         mb_map_close(&d->split[s].token);
         mb_map_close(&d->split[s].document);
+        mb_map_close(&d->split[s].patch);
         free(d->split[s].token_path);
         free(d->split[s].document_path);
+        free(d->split[s].patch_path);
     }
     json_decref(d->json);
     free(d->manifest);

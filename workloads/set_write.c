@@ -17,7 +17,7 @@ struct mb_set_writer {
     mb_ids ids;
     int width; /* bytes of a token */
     int split; /* being written, or -1 */
-    mb_replace token, document;
+    mb_replace token, document, patch;
     int64_t tokens, modality[MB_MODALITIES], section[MB_SECTIONS];
     enum mb_section last; /* of the last document */
 };
@@ -46,6 +46,7 @@ void mb_set_writer_free(mb_set_writer *w)
         return;
     mb_replace_abort(&w->token);
     mb_replace_abort(&w->document);
+    mb_replace_abort(&w->patch);
     json_decref(w->manifest);
     json_decref(w->parameters);
     json_decref(w->sources);
@@ -57,11 +58,11 @@ void mb_set_writer_free(mb_set_writer *w)
 
 void mb_set_ids(mb_set_writer *w, const mb_ids *ids)
 {
-    json_t *j = json_pack("{si s[ii] s[ii] s[ii] si si si si si si si}", "vocab", ids->vocab,
+    json_t *j = json_pack("{si s[ii] s[ii] s[ii] si si si si si si si si}", "vocab", ids->vocab,
                           "text", ids->text[0], ids->text[1], "image", ids->image[0], ids->image[1],
                           "speech", ids->speech[0], ids->speech[1], "bos", ids->bos, "eos",
                           ids->eos, "boi", ids->boi, "eoi", ids->eoi, "boa", ids->boa, "eoa",
-                          ids->eoa, "tokens_per_image", ids->tokens_per_image);
+                          ids->eoa, "tokens_per_image", ids->tokens_per_image, "patch", ids->patch);
 
     w->ids = *ids;
     w->width = ids->vocab > 65536 ? 4 : 2;
@@ -166,6 +167,8 @@ static mb_err end_split(mb_set_writer *w)
     write_offset(w);
     MB_TRY(close_file(w, &w->token));
     MB_TRY(close_file(w, &w->document));
+    if (w->ids.patch > 0)
+        MB_TRY(close_file(w, &w->patch));
     json_object_set_new(w->splits, mb_split_name[w->split], counts_to_json(w));
     w->split = -1;
     return MB_OK;
@@ -190,6 +193,8 @@ mb_err mb_set_begin(mb_set_writer *w, enum mb_split split)
     w->last = 0;
     MB_TRY(open_file(w, split, w->width == 2 ? "tokens.u16" : "tokens.u32", &w->token));
     MB_TRY(open_file(w, split, "documents.u64", &w->document));
+    if (w->ids.patch > 0)
+        MB_TRY(open_file(w, split, "patches.u8", &w->patch));
     w->split = (int)split;
     return MB_OK;
 }
@@ -210,6 +215,14 @@ mb_err mb_set_document(mb_set_writer *w, enum mb_section section, const int32_t 
     w->last = section;
     if (ferror(w->token.file) || ferror(w->document.file))
         return mb_fail(MB_EIO, "%s: %s", w->token.temporary, strerror(errno));
+    return MB_OK;
+}
+
+mb_err mb_set_patches(mb_set_writer *w, const uint8_t *bytes, size_t n)
+{
+    assert(w->ids.patch > 0);
+    if (fwrite(bytes, 1, n, w->patch.file) != n)
+        return mb_fail(MB_EIO, "%s: %s", w->patch.temporary, strerror(errno));
     return MB_OK;
 }
 

@@ -26,8 +26,8 @@ typedef struct mb_source {
     mb_err (*prepare)(const mb_data_request *r, mb_set_writer *w, const mb_progress *p);
 } mb_source;
 
-extern const mb_source mb_fashion, mb_spoken, mb_procedural, mb_procedural_speech, mb_shards,
-    mb_imported;
+extern const mb_source mb_fashion, mb_fashion_patches, mb_spoken, mb_procedural,
+    mb_procedural_patches, mb_procedural_speech, mb_shards, mb_imported;
 
 /* For sources with a tokenizer of their own: "bpe2048", text_vocab being in range. */
 mb_err mb_identify_by_vocab(const mb_data_request *r, char **out);

@@ -13,7 +13,8 @@
    the end, and all gaps when there are no texts, are padding: spans of one position without a
    target. */
 #include "base/random.h"
-#include "workloads/batch_make.h"
+#include "workloads/arrange.h"
+#include "workloads/patches.h"
 #include "workloads/set.h"
 
 #include <math.h>
@@ -38,7 +39,11 @@ typedef struct piece {
     int64_t first, n; /* tokens of the split; n == 0: no piece */
     bool whole;       /* not to be cut: all but texts */
     bool image_first;
-    int order; /* of the parts of a document with speech: 0 .. 5 */
+    int order;     /* of the parts of a document with speech: 0 .. 5 */
+    bool bare;     /* an image without its caption, */
+    int64_t all;   /* which leaves n of so many tokens */
+    int64_t image; /* where images are patches: which one; -1: none */
+    uint64_t key;  /* of its noise */
 } piece;
 
 struct mb_stream {
@@ -46,7 +51,8 @@ struct mb_stream {
     const mb_set_split *split;
     bool endless; /* train */
     uint64_t seed;
-    double image_first;
+    double image_first, drop_caption;
+    enum mb_prediction prediction;
     section section[MB_SECTIONS];
     int64_t draws, owed;
     piece waiting;     /* a whole document that did not fit */
@@ -69,6 +75,20 @@ static int64_t remaining(const mb_stream *s, int which)
     return s->endless ? INT64_MAX : p->count - p->drawn;
 }
 
+/* What else is drawn for pair I where images are patches. */
+static void take_image(const mb_stream *s, uint64_t i, uint64_t epoch, piece *out)
+{
+    const mb_ids *ids = &s->d->ids;
+    uint64_t drop = mb_key(s->seed, "drop caption", epoch, i);
+
+    out->image = (int64_t)i;
+    out->key = mb_key(s->seed, "image", epoch, i);
+    out->all = out->n;
+    out->bare = s->endless && !out->image_first && mb_uniform(drop, 0) < s->drop_caption;
+    if (out->bare) /* BOI and EOI, and what begins and ends a document */
+        out->n = ids->tokens_per_image + 2 + (ids->bos >= 0) + (ids->eos >= 0);
+}
+
 /* The next document of a section. */
 static mb_err take(mb_stream *s, int which, piece *out)
 {
@@ -81,7 +101,11 @@ static mb_err take(mb_stream *s, int which, piece *out)
     out->whole = which != MB_TEXTS;
     out->image_first = mb_uniform(mb_key(s->seed, "image first", epoch, i), 0) < s->image_first;
     out->order = (int)mb_below(mb_key(key, "order of parts", i, 0), 0, 6);
-    return mb_set_find(s->split, p->first + (int64_t)i, &out->first, &out->n);
+    MB_TRY(mb_set_find(s->split, p->first + (int64_t)i, &out->first, &out->n));
+    out->image = -1;
+    if (s->d->ids.patch > 0 && which == MB_PAIRS)
+        take_image(s, i, epoch, out);
+    return MB_OK;
 }
 
 /* The section that the next document is from, or -1 when there is none. */
@@ -137,72 +161,6 @@ static mb_err draw_filler(mb_stream *s, int64_t gap, piece *out)
 
 /* ---- packing --------------------------------------------------------------------------------- */
 
-/* A text, an image with BOI and EOI, or speech with BOA and EOA, inside a document. */
-typedef struct segment {
-    int modality;
-    int64_t first, n;
-} segment;
-
-enum { SEGMENTS = MB_MODALITIES };
-
-/* The segments between BOS and EOS; 0 when a modality comes twice, as in interleaved documents,
-   whose order is their own. */
-static int find_segments(const mb_ids *ids, const int32_t *t, int64_t n, segment out[SEGMENTS])
-{
-    int64_t i = t[0] == ids->bos, end = n - (t[n - 1] == ids->eos);
-    bool seen[MB_MODALITIES] = { false };
-    int count = 0;
-
-    for (; i < end; i += out[count - 1].n) {
-        int m = t[i] == ids->boi ? MB_IMAGE : t[i] == ids->boa ? MB_SPEECH : MB_TEXT;
-        int32_t last = m == MB_IMAGE ? ids->eoi : ids->eoa;
-        int64_t to = i + 1;
-
-        if (seen[m])
-            return 0;
-        seen[m] = true;
-        if (m == MB_TEXT) {
-            while (to < end && t[to] != ids->boi && t[to] != ids->boa)
-                to++;
-        } else {
-            while (to < end && t[to - 1] != last)
-                to++;
-        }
-        out[count++] = (segment){ m, i, to - i };
-    }
-    return count;
-}
-
-/* Puts the segments of a document in the order that was drawn for it. */
-static void arrange(mb_stream *s, int64_t n, const piece *p)
-{
-    static const int orders[6][SEGMENTS] = { { 0, 1, 2 }, { 0, 2, 1 }, { 1, 0, 2 },
-                                             { 1, 2, 0 }, { 2, 0, 1 }, { 2, 1, 0 } };
-    static const int orders_of_two[2][SEGMENTS] = { { 0, 1 }, { 1, 0 } };
-    segment list[SEGMENTS];
-    int count = find_segments(&s->d->ids, s->document, n, list);
-    const int *order = orders[p->order];
-    int64_t to, begin;
-
-    if (count < 2)
-        return;
-    begin = to = list[0].first;
-    if (count == 2) {
-        bool turn = p->order % 2;
-
-        if (list[0].modality != MB_SPEECH && list[1].modality != MB_SPEECH)
-            turn = p->image_first != (list[0].modality == MB_IMAGE);
-        order = orders_of_two[turn];
-    }
-    for (int i = 0; i < count; i++) {
-        const segment *from = &list[order[i]];
-
-        memcpy(s->arranged + to, s->document + from->first, (size_t)from->n * sizeof *s->arranged);
-        to += from->n;
-    }
-    memcpy(s->document + begin, s->arranged + begin, (size_t)(to - begin) * sizeof *s->arranged);
-}
-
 /* Loads the first N tokens of a piece, and what follows them. */
 static mb_err load(mb_stream *s, const piece *p, int64_t n)
 {
@@ -219,8 +177,39 @@ static mb_err load(mb_stream *s, const piece *p, int64_t n)
     if (n == p->n)
         s->document[n] = -1;
     if (p->whole)
-        arrange(s, n, p);
+        mb_document_arrange(&s->d->ids, p->order, p->image_first, s->document, s->arranged, n);
     return MB_OK;
+}
+
+/* Loads an image without its caption. */
+static mb_err load_bare(mb_stream *s, const piece *p)
+{
+    int64_t n = 0;
+
+    for (int64_t i = 0; i < p->all && n < p->n; i++) {
+        int32_t id = mb_set_token(s->d, s->split, p->first + i);
+
+        if (mb_id_kind(&s->d->ids, id) != MB_ID_TEXT)
+            s->document[n++] = id;
+    }
+    if (n < p->n)
+        return mb_fail(MB_ECORRUPT, "%s: offset %lld: a pair without an image",
+                       s->split->token_path, (long long)p->first * s->d->width);
+    s->document[n] = -1;
+    return MB_OK;
+}
+
+/* Gives the image of a piece at position AT of ROW its patches. */
+static mb_err place_patches(mb_stream *s, int64_t row, int64_t at, const piece *p)
+{
+    const mb_ids *ids = &s->d->ids;
+    const uint8_t *patch = s->split->patch.data + p->image * ids->tokens_per_image * ids->patch;
+    mb_err err = mb_patches_place(ids, patch, p->key, s->prediction, &s->batch,
+                                  row * s->batch.len + at, at, p->n);
+
+    return err ? mb_fail_in(err, "%s: offset %lld", s->split->token_path,
+                            (long long)p->first * s->d->width)
+               : MB_OK;
 }
 
 /* Writes the first N tokens of a piece to positions AT .. of ROW. */
@@ -235,7 +224,7 @@ static mb_err place(mb_stream *s, int64_t row, int64_t at, const piece *p, int64
 
     if (s->dry || !n)
         return MB_OK;
-    MB_TRY(load(s, p, n));
+    MB_TRY(p->bare ? load_bare(s, p) : load(s, p, n));
     next = id[n];
     memcpy(b->token + to, id, (size_t)n * sizeof *id);
     memcpy(b->target + to, id + 1, (size_t)n * sizeof *id);
@@ -248,7 +237,9 @@ static mb_err place(mb_stream *s, int64_t row, int64_t at, const piece *p, int64
         b->lo[to + i] = (int32_t)at;
         b->hi[to + i] = (int32_t)(at + i);
     }
-    return MB_OK;
+    for (int64_t i = 0; b->patch > 0 && i < n; i++)
+        b->noise[to + i] = -1;
+    return p->image >= 0 ? place_patches(s, row, at, p) : MB_OK;
 }
 
 static void pad(mb_stream *s, int64_t row, int64_t at)
@@ -264,6 +255,8 @@ static void pad(mb_stream *s, int64_t row, int64_t at)
         b->modality[to] = b->target_modality[to] = MB_TEXT;
         b->position[to] = 0;
         b->lo[to] = b->hi[to] = (int32_t)at;
+        if (b->patch > 0)
+            b->noise[to] = -1;
     }
 }
 
@@ -343,6 +336,8 @@ static mb_err check_mixture(const mb_mixture *m)
         return mb_fail(MB_EINVAL, "boundary %d is not a modality", m->boundary);
     if (!(m->speech_share >= 0 && m->speech_share <= 1))
         return mb_fail(MB_EINVAL, "speech_share %g is not within 0 .. 1", m->speech_share);
+    if (!(m->drop_caption >= 0 && m->drop_caption <= 1))
+        return mb_fail(MB_EINVAL, "drop_caption %g is not within 0 .. 1", m->drop_caption);
     return MB_OK;
 }
 
@@ -438,6 +433,8 @@ mb_err mb_stream_open(const mb_data *d, enum mb_split split, const mb_mixture *m
     s->endless = split == MB_TRAIN;
     s->seed = s->endless ? seed : 0;
     s->image_first = mixture->image_first;
+    s->drop_caption = mixture->drop_caption;
+    s->prediction = mixture->prediction;
     err = find_sections(s);
     if (!err)
         err = set_weights(s, mixture);
@@ -450,7 +447,7 @@ mb_err mb_stream_open(const mb_data *d, enum mb_split split, const mb_mixture *m
     set_modalities(s, mixture->boundary);
     s->document = mb_alloc((size_t)(len + 1) * sizeof *s->document);
     s->arranged = mb_alloc((size_t)(len + 1) * sizeof *s->arranged);
-    mb_batch_make(batch, len, &s->batch);
+    mb_batch_make(batch, len, d->ids.patch, &s->batch);
     *out = s;
     return MB_OK;
 }

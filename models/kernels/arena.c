@@ -11,14 +11,14 @@ struct mb_block {
     char *data;
 };
 
-enum { ALIGN = 64, SMALLEST = 1 << 20 };
+enum { ALIGN = 64 };
 
 /* NULL, with a message, when there is no memory. */
 static struct mb_block *add_block(mb_arena *a, size_t size)
 {
     struct mb_block *b = mb_alloc(sizeof *b);
 
-    b->data = a->of ? a->of->be->alloc(a->of, size) : mb_host_alloc(NULL, size);
+    b->data = a->alloc ? a->alloc(a->of, size) : mb_host_alloc(NULL, size);
     if (!b->data) {
         free(b);
         return NULL;
@@ -46,7 +46,7 @@ void *mb_arena_take(mb_arena *a, size_t bytes)
     if (a->fake)
         return (void *)(uintptr_t)a->used; /* an address of the right alignment, never followed */
     if (!b || b->size - b->used < need) {
-        size_t size = need > SMALLEST ? need : SMALLEST;
+        size_t size = need > MB_ARENA_BLOCK ? need : MB_ARENA_BLOCK;
 
         b = add_block(a, size);
         if (!b) {
@@ -58,18 +58,23 @@ void *mb_arena_take(mb_arena *a, size_t bytes)
     return b->data + b->used - need;
 }
 
+size_t mb_arena_size(const mb_arena *a)
+{
+    size_t size = 0;
+
+    for (const struct mb_block *b = a->blocks; b; b = b->next)
+        size += b->size;
+    return size;
+}
+
 mb_err mb_arena_reserve(mb_arena *a, size_t bytes)
 {
-    size_t have = 0;
-
     if (a->fake)
         return MB_OK;
-    for (const struct mb_block *b = a->blocks; b; b = b->next)
-        have += b->size;
-    if (have < bytes) {
+    if (mb_arena_size(a) < bytes) {
         mb_arena_free(a);
         if (!add_block(a, round_up(bytes)))
-            return mb_fail_in(MB_ENOMEM, "activations (a smaller batch or seq_len needs less)");
+            return mb_fail_in(MB_ENOMEM, "activations");
     }
     return MB_OK;
 }
@@ -85,8 +90,8 @@ static void free_blocks(mb_arena *a, const struct mb_block *kept)
     while (a->blocks != kept) {
         struct mb_block *next = a->blocks->next;
 
-        if (a->of)
-            a->of->be->free(a->of, a->blocks->data);
+        if (a->free)
+            a->free(a->of, a->blocks->data);
         else
             free(a->blocks->data);
         free(a->blocks);

@@ -2,16 +2,19 @@
    (op.c, ctx.c, recompute.c) only.
 
    The first pass may grow it block by block; a reset leaves one block of the most that was in use,
-   so later passes of the same size allocate nothing. Blocks are memory of the backend, or of the
-   host where a->of is NULL. */
+   so later passes of the same size allocate nothing. Blocks come from a->alloc, or are plain host
+   memory where that is NULL. */
 #ifndef MB_KERNELS_ARENA_H
 #define MB_KERNELS_ARENA_H
 
 #include "models/kernels/backend.h"
 
+enum { MB_ARENA_BLOCK = 1 << 20 }; /* bytes of the smallest block that is taken unless reserved */
+
 /* 64-byte aligned, not cleared; aborts when memory is gone (mb_arena_reserve tells beforehand). */
 void *mb_arena_take(mb_arena *a, size_t bytes);
 mb_err mb_arena_reserve(mb_arena *a, size_t bytes);
+size_t mb_arena_size(const mb_arena *a); /* bytes of its blocks */
 void mb_arena_reset(mb_arena *a);
 
 typedef struct mb_arena_mark { /* how much was taken at some moment */

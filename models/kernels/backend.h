@@ -28,11 +28,14 @@ typedef struct mb_backend {
     /* Memory for kernels, as in op.h: alloc does not clear and fails with NULL and a message. */
     void *(*alloc)(mb_ctx *, size_t bytes);
     void (*free)(mb_ctx *, void *);
+    size_t (*free_bytes)(mb_ctx *);                            /* mb_ctx_free_bytes() */
+    uint64_t (*workspace)(const mb_ctx *, const mb_sizes *of); /* mb_ctx_workspace() */
     void (*clear)(mb_ctx *, void *, size_t bytes);
     void (*write)(mb_ctx *, void *to, const void *from, size_t bytes);
     void (*fetch)(mb_ctx *, void *to, const void *from, size_t bytes);
     void (*sync)(mb_ctx *);  /* leaves the first error in err */
     void (*reset)(mb_ctx *); /* a pass has ended: host memory with indices may change */
+    void (*graph)(mb_ctx *, uint64_t key); /* mb_ctx_graph(), counting in `graphs` */
 
     /* The route with its gates, which want a gradient when LOGITS do; *out for the next sync. */
     mb_route *(*choose)(mb_ctx *, const mb_tensor *logits, const mb_router *how, mb_routed *out);
@@ -84,6 +87,9 @@ typedef struct mb_backend {
     void (*attend_bwd)(mb_ctx *, mb_real *dx, const mb_real *dy, const mb_real *y, const float *lse,
                        const mb_real *x, const mb_span *s, int64_t d, int heads, bool add);
 
+    void (*attend_cached)(mb_ctx *, mb_real *y, const mb_real *x, const mb_cache *cache,
+                          const mb_places *at, int64_t t, int64_t d, int heads);
+
     void (*swiglu)(mb_ctx *, mb_real *y, const mb_real *x, int64_t s, int64_t f);
     void (*swiglu_bwd)(mb_ctx *, mb_real *dx, const mb_real *dy, const mb_real *x, int64_t s,
                        int64_t f, bool add);
@@ -97,13 +103,20 @@ typedef struct mb_backend {
     void (*classify)(mb_ctx *, float *loss, mb_real *dx, float *dw, const mb_real *x,
                      const mb_tensor *w, const int32_t *target, float scale, float z, int64_t t);
 
+    /* y and dy (T, S) are fp32; dy NULL when not recording, else set; wanted (T, S) is host memory
+     */
+    void (*regress)(mb_ctx *, float *loss, float *dy, const float *y, const float *wanted,
+                    float scale, int64_t t, int64_t s);
+
     void (*sum_squares)(mb_ctx *, double *sum, const float *x, int64_t n);
     void (*adamw)(mb_ctx *, float *p, float *g, float *m, float *v, int64_t n, const mb_adamw *how);
 } mb_backend;
 
 typedef struct mb_arena { /* bump allocation; the first pass grows it, later passes reuse it */
     struct mb_block *blocks;
-    mb_ctx *of; /* whose memory it is; NULL: host memory */
+    void *(*alloc)(mb_ctx *of, size_t bytes); /* where blocks come from; NULL: host memory */
+    void (*free)(mb_ctx *of, void *p);
+    mb_ctx *of;
     size_t used, peak;
     bool fake; /* hands out addresses without memory: `null`, and sizing */
 } mb_arena;
@@ -115,7 +128,9 @@ struct mb_ctx { /* first member of each backend's own struct */
     mb_precision stored; /* activations and their gradients */
     mb_precision result; /* y, or dy, of the product under way: stored, or fp32 */
     bool padded;         /* learned routes have room for their capacity */
-    uint64_t counted;    /* `ref` counts its multiplications and additions here */
+    enum mb_attention attention;
+    uint64_t graphs;   /* passes that were launched whole */
+    uint64_t counted;  /* `ref` counts its multiplications and additions here */
     uint64_t executed; /* FLOPs in the products of the call under way: op.c sets what was asked for,
                           a kernel that issues more (whole tiles across a mask) sets that */
     mb_arena data, host;
@@ -155,11 +170,15 @@ void mb_host_clear(mb_ctx *c, void *p, size_t bytes);
 void mb_host_write(mb_ctx *c, void *to, const void *from, size_t bytes);
 void mb_host_fetch(mb_ctx *c, void *to, const void *from, size_t bytes);
 void mb_host_done(mb_ctx *c); /* kernels have finished when they return */
+void mb_host_graph(mb_ctx *c, uint64_t key);
+size_t mb_host_free_bytes(mb_ctx *c);
+uint64_t mb_host_workspace(const mb_ctx *c, const mb_sizes *of);
 mb_route *mb_host_choose(mb_ctx *c, const mb_tensor *logits, const mb_router *how, mb_routed *out);
 void mb_host_choose_bwd(mb_ctx *c, float *dlogit, const mb_route *r, bool add);
 #define MB_HOST_SLOTS                                                                              \
     .alloc = mb_host_alloc, .free = mb_host_free, .clear = mb_host_clear, .write = mb_host_write,  \
-    .fetch = mb_host_fetch, .sync = mb_host_done, .reset = mb_host_done, .choose = mb_host_choose, \
+    .fetch = mb_host_fetch, .sync = mb_host_done, .reset = mb_host_done, .graph = mb_host_graph,   \
+    .free_bytes = mb_host_free_bytes, .workspace = mb_host_workspace, .choose = mb_host_choose,    \
     .choose_bwd = mb_host_choose_bwd
 
 #endif

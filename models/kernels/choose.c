@@ -147,7 +147,7 @@ int64_t mb_router_room(const mb_router *how, int64_t n, int experts)
     double share = how->choice == MB_TOKEN_CHOOSES ? how->capacity * how->top_k : how->capacity;
     int64_t room = (int64_t)ceil(share * (double)n / experts - 1e-9);
 
-    return how->capacity > 0 && room < n ? room : n;
+    return how->capacity > 0 && !how->cut && room < n ? room : n;
 }
 
 /* The k best experts of every token, best first, ties to the lower index; and their scores' sum. */
@@ -254,17 +254,18 @@ static float kth_largest(float *x, int64_t n, int64_t k)
     return x[k];
 }
 
-/* Expert e takes its MOST best rows of start .. end-1, in row order; ties to the lower row. */
-static void expert_takes(const decision *d, assignments *a, float *copy, int e, int64_t start,
-                         int64_t end, int64_t most)
+/* Expert e takes its MOST best rows of start .. end-1, or those from its cut on, in row order; ties
+   to the lower row. Returns the score from which it took them. */
+static float expert_takes(const decision *d, assignments *a, float *copy, int e, int64_t start,
+                          int64_t end, int64_t most)
 {
     int n = d->experts;
-    int64_t above = 0;
+    int64_t above = 0, before = a->n;
     float least;
 
     for (int64_t i = start; i < end; i++)
         copy[i - start] = d->score[i * n + e];
-    least = kth_largest(copy, end - start, most);
+    least = d->how->cut ? d->how->cut[e] : kth_largest(copy, end - start, most);
     for (int64_t i = start; i < end; i++)
         above += d->score[i * n + e] > least;
     for (int64_t i = start, ties = most - above; i < end; i++) {
@@ -273,7 +274,8 @@ static void expert_takes(const decision *d, assignments *a, float *copy, int e, 
         if (p > least || (p == least && ties-- > 0))
             assign(a, i, e, p);
     }
-    a->asked[e] += most;
+    a->asked[e] += a->n - before;
+    return least;
 }
 
 static void experts_choose(mb_ctx *c, decision *d, assignments *a)
@@ -281,13 +283,19 @@ static void experts_choose(mb_ctx *c, decision *d, assignments *a)
     int64_t group = d->how->group_rows ? d->how->group_rows : d->t;
     float *copy = mb_ctx_host(c, (size_t)group * sizeof *copy);
 
-    for (int e = 0; e < d->experts; e++)
-        for (int64_t start = 0; start < d->t; start += group) {
+    for (int e = 0; e < d->experts; e++) {
+        double sum = 0;
+        int64_t groups = 0;
+
+        for (int64_t start = 0; start < d->t; start += group, groups++) {
             int64_t end = start + group < d->t ? start + group : d->t;
 
-            expert_takes(d, a, copy, e, start, end,
-                         mb_router_room(d->how, end - start, d->experts));
+            sum += expert_takes(d, a, copy, e, start, end,
+                                mb_router_room(d->how, end - start, d->experts));
         }
+        if (d->how->least)
+            d->how->least[e] = (float)(sum / (double)groups);
+    }
 }
 
 /* Rows that all experts have room for. */

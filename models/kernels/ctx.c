@@ -53,6 +53,8 @@ mb_err mb_ctx_open(const char *backend, mb_precision precision, int threads, mb_
     (*out)->ledger = mb_ledger_new();
     (*out)->layer = -1;
     (*out)->count = true;
+    (*out)->data.alloc = be->alloc;
+    (*out)->data.free = be->free;
     (*out)->data.of = *out;
     (*out)->data.fake = !be->computes;
     return MB_OK;
@@ -89,6 +91,22 @@ int mb_ctx_threads(const mb_ctx *c)
     return c->threads;
 }
 
+void mb_ctx_attention(mb_ctx *c, enum mb_attention by)
+{
+    c->attention = by;
+}
+
+void mb_ctx_graph(mb_ctx *c, uint64_t key)
+{
+    if (!c->trace && !c->watch)
+        c->be->graph(c, key);
+}
+
+uint64_t mb_ctx_graphs(const mb_ctx *c)
+{
+    return c->graphs;
+}
+
 bool mb_ctx_computes(const mb_ctx *c)
 {
     return c->be->computes;
@@ -112,12 +130,25 @@ size_t mb_ctx_peak(const mb_ctx *c)
 
 size_t mb_ctx_held(const mb_ctx *c)
 {
-    return c->data.peak + c->host.peak + c->own;
+    return c->data.peak + (c->be->device ? 0 : c->host.peak) + c->own;
+}
+
+size_t mb_ctx_free_bytes(mb_ctx *c)
+{
+    return c->be->free_bytes(c);
+}
+
+uint64_t mb_ctx_workspace(const mb_ctx *c, const mb_sizes *of)
+{
+    return c->be->workspace(c, of);
 }
 
 mb_keeping mb_ctx_keeping(const mb_ctx *c)
 {
-    return (mb_keeping){ (int)mb_size(c->stored), c->be->copies, c->be->head_rows, c->padded };
+    bool copies = !c->be->device || c->stored == MB_BF16; /* a device takes weights as they are */
+
+    return (mb_keeping){ (int)mb_size(c->stored), copies ? c->be->copies : 0, c->be->head_rows,
+                         c->padded };
 }
 
 void mb_ctx_reset(mb_ctx *c)

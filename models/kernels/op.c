@@ -38,7 +38,7 @@ static void enter(mb_ctx *c, const char *op, mb_pass_kind pass, mb_cost cost, ui
 
 /* ---- routes --------------------------------------------------------------------------------- */
 
-const mb_route *mb_route_sorted(mb_ctx *c, int groups, const int64_t *count)
+const mb_route *mb_route_padded(mb_ctx *c, int groups, const int64_t *count, const int64_t *rows)
 {
     int64_t *offset = mb_ctx_host(c, (size_t)(groups + 1) * sizeof *offset);
     int64_t *asked = mb_ctx_host(c, (size_t)groups * sizeof *asked);
@@ -47,7 +47,7 @@ const mb_route *mb_route_sorted(mb_ctx *c, int groups, const int64_t *count)
     offset[0] = 0;
     for (int g = 0; g < groups; g++) {
         asked[g] = count[g];
-        offset[g + 1] = offset[g] + count[g];
+        offset[g + 1] = offset[g] + rows[g];
     }
     *r = (mb_route){ .groups = groups,
                      .rows = offset[groups],
@@ -56,6 +56,11 @@ const mb_route *mb_route_sorted(mb_ctx *c, int groups, const int64_t *count)
                      .asked = asked,
                      .kept = asked };
     return r;
+}
+
+const mb_route *mb_route_sorted(mb_ctx *c, int groups, const int64_t *count)
+{
+    return mb_route_padded(c, groups, count, count);
 }
 
 const mb_route *mb_route_all(mb_ctx *c, int64_t t)
@@ -167,6 +172,7 @@ const mb_route *mb_choose(mb_ctx *c, mb_tensor *logits, const mb_router *how, mb
 
     assert(how->choice == MB_EXPERT_CHOOSES ? how->capacity > 0
                                             : how->top_k >= 1 && how->top_k <= logits->cols);
+    assert(how->choice == MB_EXPERT_CHOOSES || (!how->cut && !how->least));
     assert(how->score == MB_SOFTMAX || (how->balance == 0 && how->z == 0));
     *kept = *how;
     r = c->be->choose(c, logits, kept, out);
@@ -358,6 +364,13 @@ static mb_cost attend_cost(mb_ctx *c, const mb_span *s, int64_t d, int heads, un
                       .bytes = bytes_of(s->batch * s->len * d * 2 * (int64_t)model) };
 }
 
+/* Kernels write the rows of positions alone; X has more where groups are padded. */
+static void clear_padding(mb_ctx *c, mb_real *x, const mb_tensor *like, const mb_span *s)
+{
+    if (like->rows > s->batch * s->len)
+        c->be->clear(c, x, mb_bytes(like));
+}
+
 static void attend_back(mb_ctx *c, const mb_node *n)
 {
     uint64_t since = mb_tape_clock(c);
@@ -365,6 +378,8 @@ static void attend_back(mb_ctx *c, const mb_node *n)
     bool add;
     mb_real *dx = mb_tape_grad(c, n->x, &add);
 
+    if (!add)
+        clear_padding(c, dx, n->x, n->span);
     c->executed = 10 * (uint64_t)d * n->span->pairs;
     c->be->attend_bwd(c, dx, n->y->grad, mb_f32(n->y), mb_f32(n->saved), mb_f32(n->x), n->span, d,
                       n->heads, add);
@@ -378,7 +393,8 @@ mb_tensor *mb_attend(mb_ctx *c, mb_tensor *x, const mb_span *span, int heads)
     mb_tensor *y = mb_tape_tensor(c, "attend", t, d, x->wants);
     mb_tensor *lse = mb_tape_floats(c, "lse", t, heads, false);
 
-    assert(t == span->batch * span->len && x->cols == 3 * d && d % heads == 0);
+    assert(t >= span->batch * span->len && x->cols == 3 * d && d % heads == 0);
+    clear_padding(c, y->data, y, span);
     c->executed = 4 * (uint64_t)d * span->pairs;
     c->be->attend(c, mb_f32(y), mb_f32(lse), mb_f32(x), span, d, heads);
     enter(c, "attend", MB_FWD, attend_cost(c, span, d, heads, 2), since);

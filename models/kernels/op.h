@@ -51,8 +51,11 @@ void mb_ctx_weights_changed(mb_ctx *c);
 /* Makes sure that BYTES of scratch are there, so that nothing allocates later. */
 mb_err mb_ctx_reserve(mb_ctx *c, size_t bytes);
 size_t mb_ctx_peak(const mb_ctx *c); /* most scratch bytes in use at once since opening */
-/* Most bytes that it held at once: scratch, indices, and what the backend keeps for itself. */
+/* Most bytes that it held at once of the memory that kernels work on: scratch, indices, and what
+   the backend keeps for itself. */
 size_t mb_ctx_held(const mb_ctx *c);
+/* Bytes that it has left to give, or 0 where nobody can say. */
+size_t mb_ctx_free_bytes(mb_ctx *c);
 typedef struct mb_keeping { /* what makes a backend need more or less memory than another */
     int activation;         /* bytes of an element of an activation */
     int copies;             /* bytes that products keep beside each element of a matrix */
@@ -60,6 +63,13 @@ typedef struct mb_keeping { /* what makes a backend need more or less memory tha
     bool padded;            /* learned routes have room for their capacity */
 } mb_keeping;
 mb_keeping mb_ctx_keeping(const mb_ctx *c);
+typedef struct mb_sizes { /* of the largest batch: rows of the hidden state, and what they go
+                             through */
+    int64_t batch, len, rows, width, heads, vocab;
+} mb_sizes;
+/* Bytes that a training step takes of what the backend keeps for itself, copies of weights left
+   out. */
+uint64_t mb_ctx_workspace(const mb_ctx *c, const mb_sizes *of);
 void mb_ctx_reset(mb_ctx *c); /* ends a pass: forgets results and recorded calls */
 /* Waits until everything asked for is done and fetched; the first error of a device since the last
    call. */
@@ -74,10 +84,22 @@ void mb_ctx_write(mb_ctx *c, void *to, const void *from, size_t bytes); /* from 
 void mb_ctx_fetch(mb_ctx *c, void *to, const void *from, size_t bytes); /* to host memory, for the
                                                                             next mb_ctx_sync() */
 
+/* What makes attention on a device: the fastest that is there and takes the shape; our own tiles
+   alone; cuDNN or an error; or cuDNN that may add up the gradients of queries in any order, so that
+   bits differ from run to run. Backends in host memory have one way and take no notice. */
+enum mb_attention { MB_ATTENTION_AUTO, MB_ATTENTION_OWN, MB_ATTENTION_CUDNN, MB_ATTENTION_FAST };
+void mb_ctx_attention(mb_ctx *c, enum mb_attention by); /* of the passes that follow */
+
 /* ---- the pass under way --------------------------------------------------------------------- */
 
-void mb_ctx_record(mb_ctx *c, bool on); /* off: forward only, nothing kept for a backward */
-void mb_ctx_trace(mb_ctx *c, bool on);  /* on: the ledger also takes wall time per operation */
+/* Until the next mb_ctx_sync() the calls are those, on tensors of those shapes, of every other time
+   with this KEY, although what lies in host memory, and the numbers of mb_adamw, keys and scales,
+   may be others. A device may then capture them once and launch them as a whole; it refuses, in
+   that sync, calls that differ all the same. Does nothing where somebody traces or watches. */
+void mb_ctx_graph(mb_ctx *c, uint64_t key);
+uint64_t mb_ctx_graphs(const mb_ctx *c); /* passes that were launched whole so far */
+void mb_ctx_record(mb_ctx *c, bool on);  /* off: forward only, nothing kept for a backward */
+void mb_ctx_trace(mb_ctx *c, bool on);   /* on: the ledger also takes wall time per operation */
 /* For whoever attributes a device's work to operations: `boundary` is called where one begins and
    where it has ended, `entered` after the latter, for each entry that it makes in the ledger.
    Neither may call operations. NULL: nobody watches. W is borrowed. */
@@ -118,6 +140,15 @@ const mb_route *mb_route_all(mb_ctx *c, int64_t t);
 
 /* Rows already sorted by group: COUNT[g] rows in group g; no index. */
 const mb_route *mb_route_sorted(mb_ctx *c, int groups, const int64_t *count);
+/* The same where group g has ROWS[g] rows, of which no more than COUNT[g] are asked for: the others
+   are there for the shape alone. */
+const mb_route *mb_route_padded(mb_ctx *c, int groups, const int64_t *count, const int64_t *rows);
+
+/* Rows ROW[0] .. ROW[N-1] of T, each once at most, in one group. */
+const mb_route *mb_route_rows(mb_ctx *c, int64_t t, const int32_t *row, int64_t n);
+
+/* Rows token[0] .. token[n-1] of T, ascending, in one group. TOKEN is borrowed. */
+const mb_route *mb_route_some(mb_ctx *c, int64_t t, const int32_t *token, int64_t n);
 
 enum mb_score { MB_SOFTMAX, MB_SIGMOID };
 enum mb_choice { MB_TOKEN_CHOOSES, MB_EXPERT_CHOOSES };
@@ -134,6 +165,10 @@ typedef struct mb_router {
     double balance;     /* weight of E * sum_e f_e P_e [Switch eq. 4]; 0: none */
     double z;           /* weight of mean(logsumexp^2) [ST-MoE eq. 5]; 0: none */
     uint64_t key;       /* of the random draws */
+    const float *cut;   /* (E) expert choice: each takes all rows whose score is at least this, so
+                           that a row's experts depend on nothing but itself; NULL: its best rows */
+    float *least; /* (E) expert choice: gets the score of the weakest row that each expert took,
+                     the mean over groups of rows; holds after mb_ctx_sync(). NULL: not wanted */
 } mb_router;
 
 typedef struct mb_routed { /* what a learned route did; holds after mb_ctx_sync() */
@@ -149,6 +184,9 @@ typedef struct mb_routed { /* what a learned route did; holds after mb_ctx_sync(
 const mb_route *mb_choose(mb_ctx *c, mb_tensor *logits, const mb_router *how, mb_routed *out);
 
 /* ---- operations with gradients ------------------------------------------------------------ */
+
+/* X (rows, cols), host memory, as an activation into which no gradient flows. */
+mb_tensor *mb_input(mb_ctx *c, const char *name, int64_t rows, int64_t cols, const float *x);
 
 /* y[t] = table[token[t]].  table (V, D), token (T); returns (T, D). */
 mb_tensor *mb_embed(mb_ctx *c, mb_tensor *table, const int32_t *token, int64_t t);
@@ -188,8 +226,36 @@ typedef struct mb_span {
     uint64_t pairs; /* sum of hi - lo + 1: exact FLOPs are 4 e H pairs */
 } mb_span;
 
-/* Multi-head softmax attention over x = [q k v] (T, 3D), scores q.k / sqrt(e); returns (T, D). */
+enum mb_spans {
+    MB_SPANS_CAUSAL,    /* every position sees its sequence up to itself */
+    MB_SPANS_DOCUMENTS, /* from lo up to itself */
+    MB_SPANS_ANY        /* from lo up to hi, itself among them */
+};
+/* The kind of the spans LO .. HI (batch * len each), by which kernels are chosen. */
+enum mb_spans mb_spans_kind(const int32_t *lo, const int32_t *hi, int64_t batch, int64_t len);
+
+/* Multi-head softmax attention over x = [q k v] (T, 3D), scores q.k / sqrt(e); returns (T, D), 0 in
+   rows that are no position's. */
 mb_tensor *mb_attend(mb_ctx *c, mb_tensor *x, const mb_span *span, int heads);
+
+/* Keys and values of sequences that grow row by row: those of position p of sequence b lie at
+   data + (b * room + p) * 2D, in memory of the backend, stored like activations. */
+typedef struct mb_cache {
+    int64_t room; /* positions of a sequence */
+    mb_real *data;
+} mb_cache;
+
+/* Where rows belong: row t is position[t] of sequence[t], and sees positions 0 .. hi[t] of it. */
+typedef struct mb_places {
+    const int32_t *sequence, *position, *hi; /* (T) */
+    uint64_t pairs;                          /* sum of hi + 1 */
+} mb_places;
+
+/* Keeps the keys and values of x = [q k v] (T, 3D) in CACHE, then attends as mb_attend() does to
+   all that is kept of a row's sequence. All that a row sees must be kept by this or an earlier
+   call. Returns (T, D). Forward only. */
+mb_tensor *mb_attend_cached(mb_ctx *c, mb_tensor *x, const mb_cache *cache, const mb_places *at,
+                            int heads);
 
 /* y = silu(a) * b for x = [a b] (S, 2F); returns (S, F). */
 mb_tensor *mb_swiglu(mb_ctx *c, mb_tensor *x);
@@ -205,6 +271,13 @@ mb_tensor *mb_jitter(mb_ctx *c, mb_tensor *x, float eps, uint64_t key);
    target, and holds after mb_ctx_sync(). Model FLOPs are those of the rows that have one. */
 void mb_classify(mb_ctx *c, mb_tensor *x, mb_tensor *w, const int32_t *target, float scale, float z,
                  float *loss);
+
+/* Squared error: for each row
+     loss[t] = mean over j of (y[t][j] - wanted[t][j])^2;   total = sum loss[t] * scale
+   and, while recording, the gradient of the total with respect to y at once: a root like
+   mb_classify. y (T, S) from mb_logits(); wanted (T, S) and loss (T), both host memory; loss holds
+   after mb_ctx_sync(). */
+void mb_regress(mb_ctx *c, mb_tensor *y, const float *wanted, float scale, float *loss);
 
 /* ---- optimiser ----------------------------------------------------------------------------- */
 

@@ -3,7 +3,10 @@
 
    It shows wrong indices, missing barriers (fibres run forwards in one launch and backwards in the
    next), collectives that not all threads of a warp reach, and, with the address sanitizer,
-   accesses out of bounds; new memory holds NaN. It does not show races inside of a warp, what
+   accesses out of bounds; new memory holds NaN, and is out of
+   the host's reach. A stream that is captured runs nothing until its
+   graph is launched, and capturing fails as on a device where anything waits or takes memory; there
+   is one stream. It does not show races inside of a warp, what
    blocks do to each other side by side, or how fast anything is. For tests alone; x86-64. */
 #ifndef MB_TESTS_EMULATE_CUDA_RUNTIME_H
 #define MB_TESTS_EMULATE_CUDA_RUNTIME_H
@@ -16,8 +19,16 @@
 extern "C" {
 #endif
 
-typedef enum cudaError { cudaSuccess, cudaErrorMemoryAllocation = 2 } cudaError_t;
+typedef enum cudaError {
+    cudaSuccess,
+    cudaErrorMemoryAllocation = 2,
+    cudaErrorStreamCaptureUnsupported = 900,
+    cudaErrorStreamCaptureInvalidated
+} cudaError_t;
 typedef struct CUstream_st *cudaStream_t;
+typedef struct CUgraph_st *cudaGraph_t;
+typedef struct CUgraphExec_st *cudaGraphExec_t;
+enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
 typedef struct CUevent_st *cudaEvent_t;
 enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost };
 enum { cudaStreamNonBlocking = 1, cudaEventDisableTiming };
@@ -36,11 +47,20 @@ cudaError_t cudaMemsetAsync(void *p, int value, size_t bytes, cudaStream_t strea
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
 cudaError_t cudaStreamDestroy(cudaStream_t stream);
+cudaError_t cudaLaunchHostFunc(cudaStream_t stream, void (*f)(void *), void *of);
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, enum cudaStreamCaptureMode mode);
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph,
+                                 unsigned long long flags);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream);
+cudaError_t cudaGraphDestroy(cudaGraph_t graph);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec);
 
 #ifdef __cplusplus
 }
 
 #include <functional>
+#include <tuple>
 
 #define __global__
 #define __device__
@@ -63,11 +83,15 @@ struct cudaLaunchConfig_t {
 
 /* Runs BODY for every thread of every block. */
 void emulate_launch(const cudaLaunchConfig_t &how, const std::function<void()> &body);
+/* Does WORK now, or when the graph that is captured is launched. */
+void emulate_enqueue(std::function<void()> work);
 
 template <typename... P, typename... A>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *how, void (*kernel)(P...), A &&...args)
 {
-    emulate_launch(*how, [&] { kernel(args...); });
+    emulate_enqueue([how = *how, kernel, given = std::tuple<P...>(args...)] {
+        emulate_launch(how, [&] { std::apply(kernel, given); });
+    });
     return cudaSuccess;
 }
 
@@ -98,6 +122,14 @@ inline unsigned __float_as_uint(float x)
 
     __builtin_memcpy(&bits, &x, sizeof bits);
     return bits;
+}
+
+inline float __uint_as_float(unsigned bits)
+{
+    float x;
+
+    __builtin_memcpy(&x, &bits, sizeof x);
+    return x;
 }
 #endif
 

@@ -2,9 +2,12 @@
  */
 #include <cuda_runtime.h>
 
+#include <map>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <vector>
 
 enum { MOST = 1024, WARP = 32, STACK = 128 << 10 };
 
@@ -163,9 +166,169 @@ unsigned __ballot_sync(unsigned, bool is)
 }
 
 /* ---- memory ------------------------------------------------------------------------------------
+
+   In one range of addresses that the host cannot follow while the device does nothing: what the
+   host reads or writes there by itself ends the test, as it would on a device. With the address
+   sanitizer it is plain memory instead, so that accesses out of bounds are seen. */
+
+enum { ALIGN = 256, PAGE = 4096 };
+static const size_t TOTAL = (size_t)1 << 32;
+static size_t taken;
+
+#ifdef __SANITIZE_ADDRESS__
+static void reach(bool)
+{
+}
+
+static void *find_memory(size_t bytes)
+{
+    return aligned_alloc(ALIGN, bytes);
+}
+
+static void lose_memory(void *p, size_t)
+{
+    free(p);
+}
+#else
+static char *memory, *end; /* from the first to beyond the last that was ever taken */
+static std::multimap<size_t, char *> lost;
+
+static void reach(bool yes)
+{
+    if (end > memory)
+        mprotect(memory, (size_t)(end - memory), yes ? PROT_READ | PROT_WRITE : PROT_NONE);
+}
+
+/* With a page behind it that nobody takes, so that few pages are between an end and a fault. */
+static void *find_memory(size_t bytes)
+{
+    size_t whole = (bytes + PAGE - 1) / PAGE * PAGE + PAGE;
+    auto same = lost.find(whole);
+    char *p = end;
+
+    if (!memory)
+        p = memory = end = (char *)mmap(NULL, 16 * TOTAL, PROT_NONE,
+                                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (same == lost.end()) {
+        end += whole;
+        return p;
+    }
+    p = same->second;
+    lost.erase(same);
+    return p;
+}
+
+static void lose_memory(void *p, size_t bytes)
+{
+    lost.insert({ (bytes + PAGE - 1) / PAGE * PAGE + PAGE, (char *)p });
+}
+#endif
+
+static std::map<void *, size_t> sizes;
+
+/* ---- the stream -------------------------------------------------------------------------------
  */
 
-enum { ALIGN = 256 };
+struct CUgraph_st {
+    std::vector<std::function<void()>> work;
+};
+
+struct CUgraphExec_st {
+    std::vector<std::function<void()>> work;
+};
+
+static CUgraph_st *captured; /* NULL: nothing is captured */
+static bool invalid;         /* what was captured is, since something was done that cannot be */
+
+/* Whether a call that no graph can hold is made while one is captured. */
+static bool forbidden()
+{
+    invalid = invalid || captured;
+    return captured;
+}
+
+/* What the device does, to memory that is out of the host's reach otherwise. */
+static void run(const std::function<void()> &work)
+{
+    reach(true);
+    work();
+    reach(false);
+}
+
+void emulate_enqueue(std::function<void()> work)
+{
+    if (captured)
+        captured->work.push_back(work);
+    else
+        run(work);
+}
+
+cudaError_t cudaLaunchHostFunc(cudaStream_t, void (*f)(void *), void *of)
+{
+    emulate_enqueue([=] { f(of); });
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode)
+{
+    if (forbidden())
+        return cudaErrorStreamCaptureUnsupported;
+    captured = new CUgraph_st;
+    invalid = false;
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t *graph)
+{
+    *graph = captured;
+    captured = NULL;
+    if (!invalid)
+        return cudaSuccess;
+    cudaGraphDestroy(*graph);
+    *graph = NULL;
+    return cudaErrorStreamCaptureInvalidated;
+}
+
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsigned long long)
+{
+    *exec = new CUgraphExec_st{ graph->work };
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t)
+{
+    for (auto &work : exec->work)
+        run(work);
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphDestroy(cudaGraph_t graph)
+{
+    delete graph;
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec)
+{
+    delete exec;
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned)
+{
+    *stream = NULL;
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t)
+{
+    return forbidden() ? cudaErrorStreamCaptureUnsupported : cudaSuccess;
+}
+
+cudaError_t cudaStreamDestroy(cudaStream_t)
+{
+    return cudaSuccess;
+}
 
 cudaError_t cudaGetDeviceCount(int *n)
 {
@@ -178,70 +341,66 @@ cudaError_t cudaGetLastError(void)
     return cudaSuccess;
 }
 
-const char *cudaGetErrorString(cudaError_t)
+const char *cudaGetErrorString(cudaError_t err)
 {
-    return "out of memory";
+    return err == cudaErrorMemoryAllocation ? "out of memory" : "not while a stream is captured";
 }
 
 cudaError_t cudaMalloc(void **p, size_t bytes)
 {
-    size_t total, rest;
+    size_t whole = (bytes + ALIGN - 1) / ALIGN * ALIGN;
 
-    cudaMemGetInfo(&rest, &total);
-    *p = bytes <= total ? aligned_alloc(ALIGN, (bytes + ALIGN - 1) / ALIGN * ALIGN) : NULL;
-    if (!*p)
+    *p = NULL;
+    if (forbidden())
+        return cudaErrorStreamCaptureUnsupported;
+    if (bytes > TOTAL - taken || !(*p = find_memory(whole)))
         return cudaErrorMemoryAllocation;
-    memset(*p, 0xff, bytes); /* NaN in both types */
+    run([=] { memset(*p, 0xff, bytes); }); /* NaN in both types */
+    sizes[*p] = whole;
+    taken += whole;
     return cudaSuccess;
 }
 
 cudaError_t cudaFree(void *p)
 {
-    free(p);
+    if (forbidden())
+        return cudaErrorStreamCaptureUnsupported;
+    if (!p)
+        return cudaSuccess;
+    taken -= sizes[p];
+    lose_memory(p, sizes[p]);
+    sizes.erase(p);
     return cudaSuccess;
 }
 
 cudaError_t cudaMallocHost(void **p, size_t bytes)
 {
-    return cudaMalloc(p, bytes);
+    *p = forbidden() ? NULL : aligned_alloc(ALIGN, (bytes + ALIGN - 1) / ALIGN * ALIGN);
+    return *p ? cudaSuccess : cudaErrorMemoryAllocation;
 }
 
 cudaError_t cudaFreeHost(void *p)
 {
-    return cudaFree(p);
+    free(p);
+    return forbidden() ? cudaErrorStreamCaptureUnsupported : cudaSuccess;
 }
 
 cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total)
 {
-    *free_bytes = *total = (size_t)1 << 32;
+    *total = TOTAL;
+    *free_bytes = TOTAL - taken;
     return cudaSuccess;
 }
 
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaMemcpyKind,
                             cudaStream_t)
 {
-    memcpy(to, from, bytes);
+    emulate_enqueue([=] { memcpy(to, from, bytes); });
     return cudaSuccess;
 }
 
 cudaError_t cudaMemsetAsync(void *p, int value, size_t bytes, cudaStream_t)
 {
-    memset(p, value, bytes);
-    return cudaSuccess;
-}
-
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned)
-{
-    *stream = NULL;
-    return cudaSuccess;
-}
-
-cudaError_t cudaStreamSynchronize(cudaStream_t)
-{
-    return cudaSuccess;
-}
-
-cudaError_t cudaStreamDestroy(cudaStream_t)
-{
+    emulate_enqueue([=] { memset(p, value, bytes); });
     return cudaSuccess;
 }

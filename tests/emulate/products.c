@@ -6,18 +6,33 @@
 #include <stdlib.h>
 #include <string.h>
 
+typedef struct call { /* a product, for when its turn comes */
+    struct call *next;
+    cuda_product p;
+    void *to;
+    const void *a, *b;
+} call;
+
 struct cuda_lt {
-    int lanes; /* that are open: between a fork and its join */
+    int lanes;   /* that are open: between a fork and its join */
+    call *calls; /* all of them: a graph may hold any */
 };
 
-mb_err cuda_lt_open(struct cuda_lt **out)
+mb_err cuda_lt_open(struct cuda_lt **out, size_t *bytes)
 {
+    *bytes = 0;
     *out = mb_zalloc(1, sizeof **out);
     return MB_OK;
 }
 
 void cuda_lt_close(struct cuda_lt *lt)
 {
+    while (lt && lt->calls) {
+        call *next = lt->calls->next;
+
+        free(lt->calls);
+        lt->calls = next;
+    }
     free(lt);
 }
 
@@ -61,21 +76,35 @@ static void put(void *x, bool bf16, int64_t i, float y)
     memcpy((char *)x + 2 * i, &half, sizeof half);
 }
 
-mb_err cuda_lt_multiply(struct cuda_lt *lt, int lane, cudaStream_t stream, const cuda_product *p,
-                        void *to, const void *a, const void *b)
+static void multiply(void *of)
 {
-    if (lane >= lt->lanes)
-        return mb_fail(MB_EINVAL, "emulated products: lane %d is not open", lane);
+    const call *c = of;
+    const cuda_product *p = &c->p;
+
     for (int64_t i = 0; i < p->batch * p->m * p->n; i++) {
         int64_t g = i / (p->m * p->n), row = i / p->n % p->m, col = i % p->n;
         int64_t at = g * p->stride_c + row * p->n + col;
-        double sum = p->add ? get(to, p->result_bf16, at) : 0;
+        double sum = p->add ? get(c->to, p->result_bf16, at) : 0;
 
         for (int64_t k = 0; k < p->k; k++)
-            sum += (double)get(a, p->bf16,
-                               g * p->stride_a + (p->turn_a ? k * p->m + row : row * p->k + k)) *
-                   get(b, p->bf16, g * p->stride_b + (p->turn_b ? col * p->k + k : k * p->n + col));
-        put(to, p->result_bf16, at, (float)sum);
+            sum +=
+                (double)get(c->a, p->bf16,
+                            g * p->stride_a + (p->turn_a ? k * p->m + row : row * p->k + k)) *
+                get(c->b, p->bf16, g * p->stride_b + (p->turn_b ? col * p->k + k : k * p->n + col));
+        put(c->to, p->result_bf16, at, (float)sum);
     }
+}
+
+mb_err cuda_lt_multiply(struct cuda_lt *lt, int lane, cudaStream_t stream, const cuda_product *p,
+                        void *to, const void *a, const void *b)
+{
+    call *c;
+
+    if (lane >= lt->lanes)
+        return mb_fail(MB_EINVAL, "emulated products: lane %d is not open", lane);
+    c = mb_alloc(sizeof *c);
+    *c = (call){ lt->calls, *p, to, a, b };
+    lt->calls = c;
+    cudaLaunchHostFunc(stream, multiply, c);
     return MB_OK;
 }

@@ -47,6 +47,9 @@ DEFAULTS = dict(
     batch=2, len=12, micro_batches=1, lr=1e-2, beta1=0.9, beta2=0.95, eps=1e-8, decay=0.1,
     clip=0.0, decay_norms=False, decay_embeddings=False,
 )
+# Cases with patches have these, too.
+PATCHES = dict(patch=3, patch_weight=5.0, prediction="epsilon", norm="pre")
+TIME_FEATURES, NOISE_STEPS = 32, 1000
 FLOATS = "norm_eps rope_base z_loss lr beta1 beta2 eps decay clip".split()
 
 SWITCH = dict(arch="switch", capacity=1.5, balance=0.01)
@@ -73,6 +76,10 @@ CASES = {
     "dense-decay-all": dict(arch="dense", decay=0.3, decay_norms=True, decay_embeddings=True),
     "dense-clip": dict(arch="dense", clip=0.5, norm="pre"),
     "mot-accumulate": dict(arch="mot", micro_batches=2),
+    "dense-patches": dict(PATCHES, arch="dense", layers=2),
+    "switch-patches": dict({**SWITCH, **PATCHES}, prediction="v"),
+    "moe-ec-patches": dict({**EC, **PATCHES}),
+    "mot-patches": dict(PATCHES, arch="mot", layers=2, micro_batches=2),
 }
 
 
@@ -101,6 +108,36 @@ def make_batch(c, random):
     return b
 
 
+def add_patches(c, b, random):
+    """Turns image tokens of B into patches: what follows one another is one image at one step."""
+    shape = b["token"].shape
+    b["clean"] = (2 * random.random_sample(shape + (c["patch"],)) - 1).astype(np.float32)
+    b["drawn"] = random.standard_normal(shape + (c["patch"],)).astype(np.float32)
+    b["noise"] = np.full(shape, -1, np.int32)
+    is_image = b["modality"] == IMAGE
+    b["target"][is_image | (b["target_modality"] == IMAGE)] = -1
+    b["target_modality"][:] = TEXT
+    for s, p in np.argwhere(is_image):
+        if p > b["lo"][s, p] and is_image[s, p - 1]:
+            continue  # not the first of its image
+        end = p
+        while end + 1 < shape[1] and is_image[s, end + 1] and b["lo"][s, end + 1] == b["lo"][s, p]:
+            end += 1
+        clean = random.random_sample() < 0.15
+        b["noise"][s, p : end + 1] = 0 if clean else random.randint(1, NOISE_STEPS + 1)
+        b["hi"][s, p : end + 1] = end
+    return b
+
+
+def noise_kept():
+    """The cosine schedule of Nichol & Dhariwal 2021: what is left of an image after each step."""
+    f = [math.cos((t / NOISE_STEPS + 0.008) / 1.008 * math.pi / 2) ** 2 for t in range(NOISE_STEPS + 1)]
+    kept = [1.0]
+    for t in range(1, NOISE_STEPS + 1):
+        kept.append(kept[-1] * (1 - min(1 - f[t] / f[t - 1], 0.999)))
+    return torch.tensor(kept, dtype=torch.float64)
+
+
 def shapes(c):
     """Every parameter in the documented order, with its shape."""
     arch = ARCHS[c["arch"]]
@@ -125,6 +162,9 @@ def shapes(c):
         out[b + "down"] = (ffn, d, f)
     out["norm"] = (1, d)
     out["head"] = (c["vocab"], d)
+    if "patch" in c:
+        out["patch.in"] = (d, c["patch"] + TIME_FEATURES)
+        out["patch.out"] = (c["patch"], d)
     return out
 
 
@@ -152,7 +192,10 @@ class Pass:
 
     def __init__(self, c, params, batch, training):
         self.c, self.arch, self.w, self.training = c, ARCHS[c["arch"]], params, training
-        self.batch = {k: torch.from_numpy(v.astype(np.int64)) for k, v in batch.items()}
+        floats = ("clean", "drawn")
+        self.batch = {
+            k: torch.from_numpy(v if k in floats else v.astype(np.int64)) for k, v in batch.items()
+        }
         self.modality = self.batch["modality"].reshape(-1)
         self.rows = torch.arange(self.modality.numel())
         self.balance, self.z, self.asked, self.dropped = [], [], 0, 0
@@ -269,8 +312,24 @@ class Pass:
             y = self.norm(y, at + "norm", self.rows)
         return residual + y
 
-    def logits(self):
+    def add_noise(self):
+        """Rows with a patch, what comes in there, noisy rows, and what is wanted there."""
+        s, step = self.c["patch"], self.batch["noise"].reshape(-1)
+        x, e = (self.batch[k].double().reshape(-1, s) for k in ("clean", "drawn"))
+        kept = noise_kept()[step.clamp(min=0)].unsqueeze(1)
+        z = kept.sqrt() * x + (1 - kept).sqrt() * e
+        v = kept.sqrt() * e - (1 - kept).sqrt() * x
+        half = TIME_FEATURES // 2
+        angle = step.unsqueeze(1) * 10000 ** (-torch.arange(half, dtype=torch.float64) / half)
+        rows, noisy = (step >= 0).nonzero().squeeze(1), (step > 0).nonzero().squeeze(1)
+        wanted = (e if self.c["prediction"] == "epsilon" else v)[noisy]
+        return rows, torch.cat([z, torch.cos(angle), torch.sin(angle)], 1)[rows], noisy, wanted
+
+    def hidden(self):
         x = self.w["embed"][self.batch["token"].reshape(-1)]
+        if "patch" in self.c:
+            rows, patch, _, _ = self.add_noise()
+            x = x.index_add(0, rows, patch.to(x.dtype) @ self.w["patch.in"].T)
         for n in range(self.c["layers"]):
             a, b = f"layers.{n}.attention.", f"layers.{n}.feed_forward."
             if self.c["norm"] == "post":
@@ -279,17 +338,29 @@ class Pass:
             else:
                 x = x + self.attention(self.norm(x, a + "norm", self.rows), a)
                 x = self.feed_forward(self.norm(x, b + "norm", self.rows), x, b)
-        final = self.w["norm"] * x / torch.sqrt((x * x).mean(1, keepdim=True) + self.c["norm_eps"])
-        return final @ self.w["head"].T
+        return self.w["norm"] * x / torch.sqrt((x * x).mean(1, keepdim=True) + self.c["norm_eps"])
+
+    def logits(self):
+        return self.hidden() @ self.w["head"].T
+
+    def predicted(self):
+        return self.hidden()[self.add_noise()[2]] @ self.w["patch.out"].T
 
     def losses(self):
-        """Sums of -log p by the target's modality, and of lse^2."""
+        """Sums of -log p by the target's modality, and of lse^2; of patches the mean squared error
+        of each, as image."""
         target = self.batch["target"].reshape(-1)
         kind = self.batch["target_modality"].reshape(-1)
-        has, logits = target >= 0, self.logits()
+        has, hidden = target >= 0, self.hidden()
+        logits = hidden @ self.w["head"].T
         lse = torch.logsumexp(logits, 1)
         nll = lse - logits.gather(1, target.clamp(min=0).unsqueeze(1)).squeeze(1)
-        return [nll[has & (kind == m)].sum() for m in range(MODALITIES)], (lse[has] ** 2).sum()
+        sums = [nll[has & (kind == m)].sum() for m in range(MODALITIES)]
+        if "patch" in self.c:
+            _, _, noisy, wanted = self.add_noise()
+            error = hidden[noisy] @ self.w["patch.out"].T - wanted.to(hidden.dtype)
+            sums[IMAGE] = (error**2).mean(1).sum()
+        return sums, (lse[has] ** 2).sum()
 
 
 # ---- training -----------------------------------------------------------------------------------
@@ -298,11 +369,14 @@ class Pass:
 def backward(c, params, batches):
     """Leaves the gradients of the loss over BATCHES; returns a row of `losses` and the margin."""
     targets = sum(int((b["target"] >= 0).sum()) for b in batches)
+    weight_of = [1 / targets, 1 / targets]
+    if "patch" in c:
+        weight_of[IMAGE] = c["patch_weight"] / sum(int((b["noise"] > 0).sum()) for b in batches)
     row, margin = np.zeros(7), math.inf
     for b in batches:
         p = Pass(c, params, b, training=True)
         nll, lse2 = p.losses()
-        loss = (sum(nll) + c["z_loss"] * lse2) / targets
+        loss = sum(n * w for n, w in zip(nll, weight_of)) + c["z_loss"] * lse2 / targets
         for weight, values, column in ((c["balance"], p.balance, 2), (c["router_z"], p.z, 3)):
             if values:
                 loss = loss + weight * sum(values) / len(batches)
@@ -344,6 +418,8 @@ def run(c, initial, batches, dtype):
     with torch.no_grad():
         p = Pass(c, params, batches[0], training=False)
         out["logits"] = p.logits().reshape(c["batch"], c["len"], -1)
+        if "patch" in c:
+            out["predicted"] = Pass(c, params, batches[0], training=False).predicted()
         p = Pass(c, params, batches[0], training=False)
         sums, _ = p.losses()
         out["evaluation"] = torch.tensor([*sums, p.asked, p.dropped], dtype=torch.float64)
@@ -406,6 +482,8 @@ def make_case(folder, name, settings):
     for seed in range(1000):
         random = np.random.RandomState(seed)
         batches = [make_batch(c, random) for _ in range(c["micro_batches"])]
+        if "patch" in c:
+            batches = [add_patches(c, b, random) for b in batches]
         initial = draw(c, random)
         values, margin = run(c, initial, batches, torch.float64)
         if margin < MARGIN:

@@ -102,11 +102,13 @@ const mb_backend mb_cpu = {
     .rope_bwd = cpu_rope_bwd,
     .attend = cpu_attend,
     .attend_bwd = cpu_attend_bwd,
+    .attend_cached = cpu_attend_cached,
     .swiglu = cpu_swiglu,
     .swiglu_bwd = cpu_swiglu_bwd,
     .jitter = cpu_jitter,
     .jitter_bwd = cpu_jitter_bwd,
     .classify = cpu_classify,
+    .regress = cpu_regress,
     .sum_squares = cpu_sum_squares,
     .adamw = cpu_adamw,
 };

@@ -131,6 +131,9 @@ void cpu_attend(mb_ctx *c, float *y, float *lse, const float *x, const mb_span *
                 int heads);
 void cpu_attend_bwd(mb_ctx *c, float *dx, const float *dy, const float *y, const float *lse,
                     const float *x, const mb_span *s, int64_t d, int heads, bool add);
+/* cached.c */
+void cpu_attend_cached(mb_ctx *c, float *y, const float *x, const mb_cache *cache,
+                       const mb_places *at, int64_t t, int64_t d, int heads);
 /* elementwise.c */
 void cpu_swiglu(mb_ctx *c, float *y, const float *x, int64_t s, int64_t f);
 void cpu_swiglu_bwd(mb_ctx *c, float *dx, const float *dy, const float *x, int64_t s, int64_t f,
@@ -142,6 +145,8 @@ void cpu_jitter_bwd(mb_ctx *c, float *dx, const float *dy, float eps, uint64_t k
 void cpu_classify(mb_ctx *c, float *loss, float *dx, float *dw, const float *x, const mb_tensor *w,
                   const int32_t *target, float scale, float z, int64_t t);
 /* adamw.c */
+void cpu_regress(mb_ctx *c, float *loss, float *dy, const float *y, const float *wanted,
+                 float scale, int64_t t, int64_t s);
 void cpu_sum_squares(mb_ctx *c, double *sum, const float *x, int64_t n);
 void cpu_adamw(mb_ctx *c, float *p, float *g, float *m, float *v, int64_t n, const mb_adamw *how);
 

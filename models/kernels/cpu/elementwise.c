@@ -1,4 +1,4 @@
-/* Operations on single elements: SwiGLU and the router's jitter. */
+/* Operations on single elements: SwiGLU, the router's jitter, the squared error. */
 #include "models/kernels/cpu/cpu.h"
 
 #include "base/random.h"
@@ -66,4 +66,23 @@ void cpu_jitter_bwd(mb_ctx *c, float *dx, const float *dy, float eps, uint64_t k
 #pragma omp parallel for num_threads(c->threads)
     for (int64_t i = 0; i < t * d; i++)
         dx[i] = (add ? dx[i] : 0) + dy[i] * jitter_of(eps, key, i);
+}
+
+void cpu_regress(mb_ctx *c, float *loss, float *dy, const float *y, const float *wanted,
+                 float scale, int64_t t, int64_t s)
+{
+    float slope = 2 * scale / (float)s;
+
+#pragma omp parallel for num_threads(c->threads)
+    for (int64_t i = 0; i < t; i++) {
+        const float *have = y + i * s, *want = wanted + i * s;
+        float sum = 0;
+
+#pragma omp simd reduction(+ : sum)
+        for (int64_t j = 0; j < s; j++)
+            sum += (have[j] - want[j]) * (have[j] - want[j]);
+        loss[i] = sum / (float)s;
+        for (int64_t j = 0; dy && j < s; j++)
+            dy[i * s + j] = slope * (have[j] - want[j]);
+    }
 }

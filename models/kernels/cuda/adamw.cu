@@ -46,8 +46,9 @@ __device__ static inline float grad_scale(const cu_adamw &how)
 }
 
 template <int N>
-__global__ void adamw(float *p, float *g, float *m, float *v, int64_t n, cu_adamw how)
+__global__ void adamw(float *p, float *g, float *m, float *v, int64_t n, const cu_adamw *step)
 {
+    const cu_adamw how = *step;
     int64_t at = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) * N;
     float pi[N], gi[N], mi[N], vi[N], scale = grad_scale(how);
 
@@ -74,7 +75,7 @@ __global__ void adamw(float *p, float *g, float *m, float *v, int64_t n, cu_adam
 void cu_adamw_step(cu *on, float *p, float *g, float *m, float *v, int64_t n, const cu_adamw *how)
 {
     if (wide(n, p, g, m, v))
-        launch(on, adamw<4>, blocks_for(n, 4 * THREADS), THREADS, p, g, m, v, n, *how);
+        launch(on, adamw<4>, blocks_for(n, 4 * THREADS), THREADS, p, g, m, v, n, how);
     else
-        launch(on, adamw<1>, blocks_for(n, THREADS), THREADS, p, g, m, v, n, *how);
+        launch(on, adamw<1>, blocks_for(n, THREADS), THREADS, p, g, m, v, n, how);
 }

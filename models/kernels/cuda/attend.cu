@@ -185,16 +185,20 @@ void cu_attend(cu *on, void *y, float *lse, const void *x, const cu_span *s, int
 
 /* ---- backward ------------------------------------------------------------------------------- */
 
-/* delta = dy . y of each head of each row: one warp each. */
+/* delta = dy . y of each head of each position: one warp each. */
 template <typename T>
-__global__ void make_delta(float *delta, const void *up, const void *out, int64_t n, int64_t e)
+__global__ void make_delta(float *delta, const void *up, const void *out, cu_span s, int64_t heads,
+                           int64_t e)
 {
-    int64_t item = (int64_t)blockIdx.x * (THREADS / WARP) + threadIdx.x / WARP;
-    const T *dy = (const T *)up + item * e, *y = (const T *)out + item * e;
+    int64_t item = (int64_t)blockIdx.x * (THREADS / WARP) + threadIdx.x / WARP, i = item / heads;
+    const T *dy = (const T *)up, *y = (const T *)out;
     float sum = 0;
 
-    if (item >= n)
+    if (i >= s.batch * s.len)
         return;
+    i = ((s.at ? s.at[i] : i) * heads + item % heads) * e;
+    dy += i;
+    y += i;
     for (int64_t j = threadIdx.x % WARP; j < e; j += WARP)
         sum += to_float(dy[j]) * to_float(y[j]);
     sum = lane_sum(sum);
@@ -210,10 +214,10 @@ __device__ static inline void weigh(float *p, float *ds, const head &a, int64_t 
 {
     *p = *ds = 0;
     if (sees(a, query, key)) {
-        int64_t i = row_at(a, query) * a.heads + a.h;
+        int64_t row = row_at(a, query), i = a.b * a.s.len + query;
 
-        *p = expf(dot<E>(q, k) * a.scale - lse[i]);
-        *ds = *p * (dot<E>(dy, v) - delta[i]) * a.scale;
+        *p = expf(dot<E>(q, k) * a.scale - lse[row * a.heads + a.h]);
+        *ds = *p * (dot<E>(dy, v) - delta[i * a.heads + a.h]) * a.scale;
     }
 }
 
@@ -336,7 +340,7 @@ void cu_attend_bwd(cu *on, void *dx, const void *dy, const void *y, const float 
     int64_t items = s->batch * s->len * heads;
 
     launch(on, on->bf16 ? make_delta<bf16> : make_delta<float>, blocks_for(items, THREADS / WARP),
-           THREADS, delta, dy, y, items, d / heads);
+           THREADS, delta, dy, y, *s, heads, d / heads);
     (on->bf16 ? attend_bwd_as<bf16> : attend_bwd_as<float>)(on, dx, dy, lse, delta, x, s, d, heads,
                                                             add);
 }

@@ -74,28 +74,50 @@ static void attend_own_bwd(cuda_ctx *c, mb_real *dx, const mb_real *dy, const mb
  */
 
 typedef struct call { /* of cuDNN, with what it takes of the workspace */
-    mb_attention shape;
+    mb_attention_shape shape;
     cu_span span;
     size_t workspace;
     int64_t t, d;
 } call;
 
+/* Whether cuDNN may be asked at all. */
+static bool takes_shape(const cuda_ctx *c, int64_t width)
+{
+    return c->base.attention != MB_ATTENTION_OWN && c->cudnn && c->cu.bf16 && width % 8 == 0 &&
+           width <= 128;
+}
+
 /* Forward and backward must agree, since the log-sum-exp is in an order of cuDNN's own. */
 static bool takes(cuda_ctx *c, const mb_span *s, int64_t d, int heads, call *out)
 {
+    enum mb_attention by = c->base.attention;
     int64_t width = d / heads;
 
-    if (!c->cudnn || !c->cu.bf16 || width % 8 != 0 || width > 128 || s->batch * s->len == 0)
+    if (s->batch * s->len == 0)
         return false;
+    if (!takes_shape(c, width)) {
+        if (by == MB_ATTENTION_CUDNN || by == MB_ATTENTION_FAST)
+            cuda_keep(c, mb_fail(MB_EMISSING,
+                                 "gpu.attention: cuDNN %s: it takes bf16 and heads of a width that "
+                                 "8 divides, 128 at most; these are %s, %lld",
+                                 c->cudnn ? "does not take this" : "is not there",
+                                 mb_precision_name[c->base.precision], (long long)width));
+        return false;
+    }
     *out = (call){ .shape = { .batch = s->batch,
                               .len = s->len,
                               .heads = heads,
                               .width = (int)width,
-                              .spans = mb_spans_kind(s->lo, s->hi, s->batch, s->len) },
+                              .spans = mb_spans_kind(s->lo, s->hi, s->batch, s->len),
+                              .fast = by == MB_ATTENTION_FAST },
                    .span = span_on_device(c, s),
                    .t = s->batch * s->len,
                    .d = d };
-    return mb_cudnn_plan(c->cudnn, &out->shape, &out->workspace, NULL) == MB_OK;
+    if (mb_cudnn_plan(c->cudnn, &out->shape, &out->workspace, NULL) == MB_OK)
+        return true;
+    if (by != MB_ATTENTION_AUTO)
+        cuda_keep(c, mb_fail_in(MB_EIO, "gpu.attention"));
+    return false;
 }
 
 /* The next COLS columns of the workspace. */
@@ -120,6 +142,19 @@ static const void *in_positions(cuda_ctx *c, const call *a, char **space, const 
     return copy;
 }
 
+/* Whether cuDNN is to be called: the graph under way may have the call already. */
+static bool wanted(cuda_ctx *c, const call *a, const void *to, const void *from, const void *lse,
+                   const void *workspace)
+{
+    const void *at[] = { to, from, lse, workspace, a->span.lo, a->span.hi };
+    const int64_t what[] = { a->shape.batch, a->shape.len,   a->shape.heads,
+                             a->shape.width, a->shape.spans, a->shape.fast };
+
+    cu_note(&c->cu, at, sizeof at);
+    cu_note(&c->cu, what, sizeof what);
+    return !c->cu.replaying;
+}
+
 static void attend_cudnn(cuda_ctx *c, const call *a, mb_real *y, float *lse, const mb_real *x)
 {
     size_t copies = 2 * cuda_aligned(cuda_bytes(c, a->t * 3 * a->d));
@@ -128,8 +163,9 @@ static void attend_cudnn(cuda_ctx *c, const call *a, mb_real *y, float *lse, con
     const void *from = in_positions(c, a, &space, x, 3 * a->d);
     void *to = a->span.at ? part(c, a, &space, a->d) : (void *)y;
 
-    cuda_keep(c, mb_cudnn_attend(c->cudnn, &a->shape, to, lse, from, a->span.lo, a->span.hi,
-                                 workspace, c->cu.stream));
+    if (wanted(c, a, to, from, lse, workspace))
+        cuda_keep(c, mb_cudnn_attend(c->cudnn, &a->shape, to, lse, from, a->span.lo, a->span.hi,
+                                     workspace, c->cu.stream));
     if (a->span.at)
         cu_from_positions(&c->cu, y, to, a->span.at, a->t, a->d, false);
 }
@@ -146,10 +182,26 @@ static void attend_cudnn_bwd(cuda_ctx *c, const call *a, mb_real *dx, const mb_r
     bool apart = a->span.at || add;
     void *to = apart ? part(c, a, &space, 3 * a->d) : (void *)dx;
 
-    cuda_keep(c, mb_cudnn_attend_bwd(c->cudnn, &a->shape, to, up, out, lse, from, a->span.lo,
-                                     a->span.hi, workspace, c->cu.stream));
+    if (wanted(c, a, to, from, lse, workspace))
+        cuda_keep(c, mb_cudnn_attend_bwd(c->cudnn, &a->shape, to, up, out, lse, from, a->span.lo,
+                                         a->span.hi, workspace, c->cu.stream));
     if (apart)
         cu_from_positions(&c->cu, dx, to, a->span.at, a->t, 3 * a->d, add);
+}
+
+/* Before cuDNN 9.25, the order in which gradients of queries are added up costs two bytes for each
+   pair of positions of a sequence; copies in order of positions are [q k v], its gradient, y, dy.
+ */
+size_t cuda_attention_bytes(const cuda_ctx *c, const mb_sizes *of)
+{
+    size_t delta = (size_t)(of->rows * of->heads) * sizeof(float);
+    size_t pairs = 2 * (size_t)(of->batch * of->heads * of->len * of->len);
+
+    if (!takes_shape(c, of->width / of->heads))
+        return delta;
+    return 4 * cuda_bytes(c, of->rows * 3 * of->width) + 2 * delta +
+           (c->base.attention == MB_ATTENTION_FAST ? delta * (size_t)(of->width / of->heads)
+                                                   : pairs);
 }
 
 /* ---- the slots ---------------------------------------------------------------------------------
@@ -178,4 +230,20 @@ void cuda_attend_bwd(mb_ctx *base, mb_real *dx, const mb_real *dy, const mb_real
         attend_cudnn_bwd(c, &a, dx, dy, y, lse, x, add);
     else
         attend_own_bwd(c, dx, dy, y, lse, x, s, d, heads, add);
+}
+
+void cuda_attend_cached(mb_ctx *base, mb_real *y, const mb_real *x, const mb_cache *cache,
+                        const mb_places *at, int64_t t, int64_t d, int heads)
+{
+    cuda_ctx *c = cuda_of(base);
+    size_t bytes = (size_t)t * sizeof *at->hi;
+    cu_cached a = { .cache = cache->data,
+                    .room = cache->room,
+                    .t = t,
+                    .sequence = cuda_indices(c, at->sequence, bytes),
+                    .position = cuda_indices(c, at->position, bytes),
+                    .hi = cuda_indices(c, at->hi, bytes) };
+
+    cu_attend_cached(&c->cu, y, x, &a, d, heads,
+                     cuda_space(c, (size_t)(t * heads * cache->room) * sizeof(float)));
 }

@@ -132,7 +132,7 @@ __device__ static void tokens_claim(const cu_choice &c, const group &g, int e, i
         int all;
 
         stands =
-            mine && !(c.random_second && i >= g.n && uniform(c.key, (uint64_t)t) >= 2.0 * gate);
+            mine && !(c.random_second && i >= g.n && uniform(*c.key, (uint64_t)t) >= 2.0 * gate);
         row = taken + block_rank(stands, &all);
         taken += all;
         stands = stands && row < g.room;
@@ -167,14 +167,14 @@ __device__ static inline int64_t count_from(const cu_choice &c, const group &g, 
     return block_sum(n);
 }
 
-/* The expert's best rows in order of rows, ties to the lower row: first the least score that has a
-   place, bit by bit, then places. */
-__device__ static void expert_takes(const cu_choice &c, const group &g, int e)
+/* The expert's best rows, or those from its cut on, in order of rows, ties to the lower row: first
+   the least score that has a place, bit by bit, then places. Returns how many, and that score. */
+__device__ static int64_t expert_takes(const cu_choice &c, const group &g, int e, float *from)
 {
     int64_t taken = 0, ties = 0, above;
-    unsigned least = 0;
+    unsigned least = c.cut ? __float_as_uint(c.cut[e]) : 0;
 
-    for (int bit = 31; bit >= 0; bit--)
+    for (int bit = 31; !c.cut && bit >= 0; bit--)
         if (count_from(c, g, e, least | 1u << bit) >= g.room)
             least |= 1u << bit;
     above = least < 0xffffffffu ? count_from(c, g, e, least + 1) : 0;
@@ -196,20 +196,25 @@ __device__ static void expert_takes(const cu_choice &c, const group &g, int e)
             c.gate[row] = c.score[(g.start + i) * c.experts + e];
         }
     }
+    leave_empty(c, g, taken);
+    *from = __uint_as_float(least);
+    return taken;
 }
 
 __global__ void assign(cu_choice c)
 {
     int e = blockIdx.x;
-    int64_t asked = 0, kept = 0;
+    int64_t asked = 0, kept = 0, groups = 0;
+    double sum = 0;
 
-    for (int64_t start = 0; start < c.t; start += c.group) {
+    for (int64_t start = 0; start < c.t; start += c.group, groups++) {
         group g = group_of(c, e, start);
+        float from;
 
         if (c.by_experts) {
-            expert_takes(c, g, e);
-            asked += g.room;
-            kept += g.room;
+            kept += expert_takes(c, g, e, &from);
+            asked = kept;
+            sum += from;
         } else {
             tokens_claim(c, g, e, &asked, &kept);
         }
@@ -217,6 +222,8 @@ __global__ void assign(cu_choice c)
     if (threadIdx.x == 0) {
         c.asked[e] = asked;
         c.kept[e] = kept;
+        if (c.by_experts)
+            c.least[e] = (float)(sum / (double)groups);
     }
 }
 

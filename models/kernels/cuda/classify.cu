@@ -6,11 +6,11 @@ enum { ROW_THREADS = 512 };
 
 template <typename T, int N>
 __global__ void cross_entropy(float *loss, void *to, const float *logits, const int32_t *target,
-                              float scale, float z, int64_t v)
+                              const float *by, float z, int64_t v)
 {
     int64_t row = blockIdx.x, own = target[row];
     T *dlogits = to ? (T *)to + row * v : NULL;
-    float top = -INFINITY, sum = 0, lse, factor, x[N];
+    float top = -INFINITY, sum = 0, scale = *by, lse, factor, x[N];
 
     logits += row * v;
     for (int64_t j = threadIdx.x * N; j < v; j += blockDim.x * N) {
@@ -38,7 +38,7 @@ __global__ void cross_entropy(float *loss, void *to, const float *logits, const 
 }
 
 void cu_cross_entropy(cu *on, float *loss, void *dlogits, const float *logits,
-                      const int32_t *target, float scale, float z, int64_t t, int64_t v)
+                      const int32_t *target, const float *scale, float z, int64_t t, int64_t v)
 {
     LAUNCH(on, cross_entropy, wide(v, logits, dlogits), t, ROW_THREADS, loss, dlogits, logits,
            target, scale, z, v);

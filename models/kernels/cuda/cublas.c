@@ -17,6 +17,7 @@ enum {
     ALIGNMENT = 256,      /* bytes: the most that is looked at */
     MOST_PLANS = 1024     /* groups of changing sizes ask for new ones in every batch */
 };
+static const size_t WORKSPACES = (CUDA_LANES + 1) * (size_t)WORKSPACE;
 
 typedef struct plan {
     cuda_product p;
@@ -121,7 +122,7 @@ static mb_err make_lanes(cuda_lt *lt)
 {
     const char *what = "streams of products";
 
-    MB_TRY(check_cuda(cudaMalloc(&lt->workspace, (CUDA_LANES + 1) * (size_t)WORKSPACE), what));
+    MB_TRY(check_cuda(cudaMalloc(&lt->workspace, WORKSPACES), what));
     MB_TRY(check_cuda(cudaEventCreateWithFlags(&lt->forked, cudaEventDisableTiming), what));
     for (int i = 0; i < CUDA_LANES; i++) {
         MB_TRY(check_cuda(cudaStreamCreateWithFlags(&lt->lane[i], cudaStreamNonBlocking), what));
@@ -141,10 +142,11 @@ static mb_err open_lt(cuda_lt *lt)
     return make_lanes(lt);
 }
 
-mb_err cuda_lt_open(cuda_lt **out)
+mb_err cuda_lt_open(cuda_lt **out, size_t *bytes)
 {
     mb_err err;
 
+    *bytes = WORKSPACES;
     *out = mb_zalloc(1, sizeof **out);
     (*out)->plans = mb_zalloc(MOST_PLANS, sizeof *(*out)->plans);
     err = open_lt(*out);

@@ -4,6 +4,7 @@
 #include "models/kernels/cuda/cuda.h"
 
 #include "base/file.h"
+#include "models/kernels/arena.h"
 #include "models/kernels/cuda/cudnn.h"
 
 #include <math.h>
@@ -42,8 +43,9 @@ static mb_err open_device(cuda_ctx *c)
 
     if (err != cudaSuccess)
         return mb_fail(MB_EIO, "backend 'cuda': %s", cudaGetErrorString(err));
-    if (cuda_lt_open(&c->lt))
+    if (cuda_lt_open(&c->lt, &c->lanes))
         return mb_fail_in(MB_EMISSING, "backend 'cuda'");
+    c->kept = c->lanes;
     if (c->cu.bf16 && mb_cudnn_open(&c->cudnn))
         c->cudnn = NULL; /* our own kernels serve */
     return MB_OK;
@@ -59,8 +61,7 @@ static mb_err cuda_open(mb_precision precision, int threads, mb_ctx **out)
     c->base.be = &mb_cuda;
     c->base.threads = 1; /* of the host, whatever was asked */
     c->cu.bf16 = precision == MB_BF16;
-    c->version = 1;
-    c->indices.of = &c->base;
+    cuda_memory_open(c);
     err = open_device(c);
     if (err)
         cuda_close(&c->base);
@@ -80,17 +81,27 @@ static void cuda_embed(mb_ctx *base, mb_real *y, const float *table, const int32
     cu_embed(&c->cu, y, table, cuda_indices(c, token, (size_t)t * sizeof *token), t, d);
 }
 
-/* Counting sort by word, then cut into chunks: the order of every sum is that of rows. */
+enum { WORD_CHUNK = 64 }; /* rows of a partial sum: fixed, so that the order of a sum is too */
+
+/* As many as T rows of V words can have. */
+static int64_t word_chunks(int64_t t, int64_t v)
+{
+    return (t < v ? t : v) + t / WORD_CHUNK;
+}
+
+/* Counting sort by word, then cut into chunks: the order of every sum is that of rows. Sizes are
+   those that T rows can have at most, whatever their tokens. */
 static cu_words sort_words(mb_ctx *c, const int32_t *token, int64_t t, int64_t v)
 {
-    enum { CHUNK = 64 };
+    int64_t words = t < v ? t : v, chunks = word_chunks(t, v);
     int32_t *next = mb_ctx_host(c, (size_t)(v + 1) * sizeof *next);
     int32_t *order = mb_ctx_host(c, (size_t)t * sizeof *order);
-    int32_t *chunk = mb_ctx_host(c, (size_t)(t + 1) * sizeof *chunk);
-    int32_t *first = mb_ctx_host(c, (size_t)(t + 1) * sizeof *first);
-    int32_t *word = mb_ctx_host(c, (size_t)t * sizeof *word);
-    cu_words w = { .order = order, .chunk = chunk, .first = first, .word = word };
+    int32_t *chunk = mb_ctx_host(c, (size_t)(chunks + 1) * sizeof *chunk);
+    int32_t *first = mb_ctx_host(c, (size_t)(words + 1) * sizeof *first);
+    int32_t *word = mb_ctx_host(c, (size_t)words * sizeof *word);
+    int32_t *n = mb_ctx_host(c, 2 * sizeof *n);
 
+    n[0] = n[1] = 0;
     memset(next, 0, (size_t)(v + 1) * sizeof *next);
     for (int64_t i = 0; i < t; i++)
         next[token[i] + 1]++;
@@ -100,16 +111,16 @@ static cu_words sort_words(mb_ctx *c, const int32_t *token, int64_t t, int64_t v
         next[j + 1] = end;
         if (begin == end)
             continue;
-        word[w.words] = (int32_t)j;
-        first[w.words++] = (int32_t)w.chunks;
-        for (int32_t at = begin; at < end; at += CHUNK)
-            chunk[w.chunks++] = at;
+        word[n[0]] = (int32_t)j;
+        first[n[0]++] = n[1];
+        for (int32_t at = begin; at < end; at += WORD_CHUNK)
+            chunk[n[1]++] = at;
     }
-    first[w.words] = (int32_t)w.chunks;
-    chunk[w.chunks] = (int32_t)t;
+    first[n[0]] = n[1];
+    chunk[n[1]] = (int32_t)t;
     for (int64_t i = 0; i < t; i++)
         order[next[token[i]]++] = (int32_t)i;
-    return w;
+    return (cu_words){ words, chunks, order, chunk, first, word, n };
 }
 
 static void cuda_embed_bwd(mb_ctx *base, float *dtable, const mb_real *dy, const int32_t *token,
@@ -123,6 +134,7 @@ static void cuda_embed_bwd(mb_ctx *base, float *dtable, const mb_real *dy, const
     w.chunk = cuda_indices(c, w.chunk, (size_t)(w.chunks + 1) * sizeof *w.chunk);
     w.first = cuda_indices(c, w.first, (size_t)(w.words + 1) * sizeof *w.first);
     w.word = cuda_indices(c, w.word, (size_t)w.words * sizeof *w.word);
+    w.n = cuda_indices(c, w.n, 2 * sizeof *w.n);
     cu_embed_bwd(&c->cu, dtable, dy, &w, partial, d);
 }
 
@@ -201,7 +213,13 @@ static void cuda_norm_bwd(mb_ctx *base, mb_real *dx, float *dw, const mb_real *d
 /* ---- rope
  * ---------------------------------------------------------------------------------------- */
 
-/* The table for these positions; a longer one than asked for, so that it soon stops growing. */
+static size_t angle_bytes(const cuda_angles *a)
+{
+    return (size_t)(2 * a->positions * a->half) * sizeof *a->table;
+}
+
+/* The table for these positions; for as many as there are rows at least, so that batches of one
+   shape find the table that the first of them made. */
 static void find_angles(cuda_ctx *c, const int32_t *position, int64_t t, int64_t half, float base)
 {
     cuda_angles *a = &c->angles;
@@ -213,8 +231,8 @@ static void find_angles(cuda_ctx *c, const int32_t *position, int64_t t, int64_t
         last = position[i] > last ? position[i] : last;
     if (a->table && last < a->positions && half == a->half && base == a->base)
         return;
-    cudaFree(a->table);
-    *a = (cuda_angles){ .positions = 2 * (int64_t)last + 1, .half = half, .base = base };
+    cuda_give_back(c, a->table, angle_bytes(a));
+    *a = (cuda_angles){ .positions = last < t ? t : (int64_t)last + 1, .half = half, .base = base };
     n = a->positions * half;
     table = mb_alloc((size_t)(2 * n) * sizeof *table);
     for (int64_t i = 0; i < n; i++) {
@@ -223,9 +241,9 @@ static void find_angles(cuda_ctx *c, const int32_t *position, int64_t t, int64_t
         table[i] = (float)cos(angle);
         table[n + i] = (float)sin(angle);
     }
-    a->table = cuda_alloc(&c->base, (size_t)(2 * n) * sizeof *table);
+    a->table = cuda_take(c, angle_bytes(a));
     if (a->table)
-        cuda_write(&c->base, a->table, table, (size_t)(2 * n) * sizeof *table);
+        cuda_write(&c->base, a->table, table, angle_bytes(a));
     else
         cuda_keep(c, MB_ENOMEM);
     free(table);
@@ -289,17 +307,34 @@ static void cuda_swiglu_bwd(mb_ctx *base, mb_real *dx, const mb_real *dy, const 
 static void cuda_jitter(mb_ctx *base, mb_real *y, const mb_real *x, float eps, uint64_t key,
                         int64_t t, int64_t d)
 {
-    cu_jitter(&cuda_of(base)->cu, y, x, eps, key, t * d, false);
+    cuda_ctx *c = cuda_of(base);
+
+    cu_jitter(&c->cu, y, x, eps, cuda_numbers(c, &key, sizeof key), t * d, false);
 }
 
 static void cuda_jitter_bwd(mb_ctx *base, mb_real *dx, const mb_real *dy, float eps, uint64_t key,
                             int64_t t, int64_t d, bool add)
 {
-    cu_jitter(&cuda_of(base)->cu, dx, dy, eps, key, t * d, add);
+    cuda_ctx *c = cuda_of(base);
+
+    cu_jitter(&c->cu, dx, dy, eps, cuda_numbers(c, &key, sizeof key), t * d, add);
 }
 
 /* ---- optimiser
  * ------------------------------------------------------------------------------------ */
+
+static void cuda_regress(mb_ctx *base, float *loss, float *dy, const float *y, const float *wanted,
+                         float scale, int64_t t, int64_t s)
+{
+    cuda_ctx *c = cuda_of(base);
+    float *losses = cuda_space(c, (size_t)t * sizeof *losses);
+
+    if (t == 0)
+        return;
+    cu_regress(&c->cu, losses, dy, y, cuda_indices(c, wanted, (size_t)(t * s) * sizeof *wanted),
+               scale, t, s);
+    cuda_fetch_to(base, loss, losses, (size_t)t * sizeof *loss);
+}
 
 static void cuda_sum_squares(mb_ctx *base, double *sum, const float *x, int64_t n)
 {
@@ -322,12 +357,28 @@ static void cuda_adamw(mb_ctx *base, float *p, float *g, float *m, float *v, int
                     .clip = how->clip,
                     .squares = how->squares };
 
-    cu_adamw_step(&c->cu, p, g, m, v, n, &on);
+    cu_adamw_step(&c->cu, p, g, m, v, n, cuda_numbers(c, &on, sizeof on));
 }
 
 static void cuda_weights_changed(mb_ctx *base)
 {
     cuda_of(base)->version++;
+}
+
+/* The largest workspace that an operation asks for, beside what all of them share: streams of
+   products, angles, indices. */
+static uint64_t cuda_workspace(const mb_ctx *base, const mb_sizes *of)
+{
+    const cuda_ctx *c = (const cuda_ctx *)base;
+    int64_t t = of->rows, half = of->width / of->heads / 2;
+    size_t most = cuda_head_bytes(c, t, of->vocab), attention = cuda_attention_bytes(c, of);
+    size_t words = (size_t)(word_chunks(t, of->vocab) * of->width) * sizeof(float);
+    size_t indices = (size_t)(t * 8 + 2 * word_chunks(t, of->vocab)) * sizeof(int32_t);
+
+    most = attention > most ? attention : most;
+    most = words > most ? words : most;
+    indices = indices < MB_ARENA_BLOCK ? MB_ARENA_BLOCK : indices;
+    return c->lanes + most + indices + (size_t)(2 * t * half) * sizeof(float);
 }
 
 const mb_backend mb_cuda = {
@@ -341,11 +392,14 @@ const mb_backend mb_cuda = {
     .weights_changed = cuda_weights_changed,
     .alloc = cuda_alloc,
     .free = cuda_free,
+    .free_bytes = cuda_free_bytes,
+    .workspace = cuda_workspace,
     .clear = cuda_clear,
     .write = cuda_write,
     .fetch = cuda_fetch_to,
     .sync = cuda_sync,
     .reset = cuda_reset,
+    .graph = cuda_graph_begin,
     .choose = cuda_choose,
     .choose_bwd = cuda_choose_bwd,
     .embed = cuda_embed,
@@ -363,11 +417,13 @@ const mb_backend mb_cuda = {
     .rope_bwd = cuda_rope_bwd,
     .attend = cuda_attend,
     .attend_bwd = cuda_attend_bwd,
+    .attend_cached = cuda_attend_cached,
     .swiglu = cuda_swiglu,
     .swiglu_bwd = cuda_swiglu_bwd,
     .jitter = cuda_jitter,
     .jitter_bwd = cuda_jitter_bwd,
     .classify = cuda_classify,
+    .regress = cuda_regress,
     .sum_squares = cuda_sum_squares,
     .adamw = cuda_adamw,
 };

@@ -39,6 +39,15 @@ typedef struct cuda_angles { /* cosines, then sines, of position * base^(-j / ha
     float base;
 } cuda_angles;
 
+typedef struct cuda_graph { /* a captured pass */
+    uint64_t key;
+    uint64_t noted;       /* digest of the calls that are in it */
+    uint64_t used;        /* when last; 0: no key was given yet */
+    cudaGraphExec_t exec; /* NULL: only seen so far */
+} cuda_graph;
+
+enum { CUDA_GRAPHS = 32 }; /* kept at most */
+
 typedef struct cuda_ctx {
     mb_ctx base;
     cu cu;
@@ -49,14 +58,20 @@ typedef struct cuda_ctx {
     cuda_list weights;      /* cuda_weights */
     cuda_list fetches;      /* cuda_fetch */
     uint64_t version;       /* of the weights: what changes them counts it up */
-    char *stage;            /* page-locked host memory for copies of both ways */
-    size_t stage_used, stage_size;
-    void *space; /* see cuda_space() */
+    mb_arena stage;         /* page-locked host memory for copies of both ways, until a flush */
+    void *space;            /* see cuda_space() */
     size_t space_size;
+    size_t kept; /* bytes of device memory that are the backend's own now */
     cuda_angles angles;
+    cuda_graph graphs[CUDA_GRAPHS], *graph; /* the one under way */
+    uint64_t clock;                         /* passes with a key so far */
+    bool capturing;
+    size_t lanes; /* bytes that products keep: cuda_lt_open() */
 } cuda_ctx;
 
 /* ---- memory.c ------------------------------------------------------------------------------- */
+
+void cuda_memory_open(cuda_ctx *c); /* before any of these; cuda_forget() closes */
 
 /* Keeps the first error that a call of CUDA reports, for the next sync; WHAT was asked for. */
 void cuda_check(cuda_ctx *c, cudaError_t err, const char *what);
@@ -66,6 +81,8 @@ void cuda_keep(cuda_ctx *c, mb_err err);
 /* Where kernels find BYTES of host memory that do not change before the next reset; NULL for NULL.
  */
 const void *cuda_indices(cuda_ctx *c, const void *host, size_t bytes);
+/* The same for a number or a few that the caller does not keep. */
+const void *cuda_numbers(cuda_ctx *c, const void *numbers, size_t bytes);
 
 /* At least BYTES of device memory, 256-byte aligned and uninitialised, until the next call: a slot
    asks once and divides what it gets. Grows to the largest request and is then kept. */
@@ -77,14 +94,29 @@ const void *cuda_operand(cuda_ctx *c, const float *w, int64_t n);
 /* The next item of L, zeroed, of SIZE bytes. */
 void *cuda_list_add(cuda_list *l, size_t size);
 
+/* Device memory that is the backend's own; NULL, with a message. Both count it. */
+void *cuda_take(cuda_ctx *c, size_t bytes);
+void cuda_give_back(cuda_ctx *c, void *p, size_t bytes);
+
 void *cuda_alloc(mb_ctx *base, size_t bytes);
 void cuda_free(mb_ctx *base, void *p);
+size_t cuda_free_bytes(mb_ctx *base);
 void cuda_clear(mb_ctx *base, void *p, size_t bytes);
 void cuda_write(mb_ctx *base, void *to, const void *from, size_t bytes);
 void cuda_fetch_to(mb_ctx *base, void *to, const void *from, size_t bytes);
 void cuda_sync(mb_ctx *base);
 void cuda_reset(mb_ctx *base);
 void cuda_forget(cuda_ctx *c); /* frees all of the above: before closing */
+
+/* ---- graph.c --------------------------------------------------------------------------------- */
+
+/* A pass with a key of which nothing is known runs call by call, so that all that it needs is made;
+   the next one is captured, and those after it replay that. */
+void cuda_graph_begin(mb_ctx *base, uint64_t key);
+/* Before waiting: launches what is under way. */
+void cuda_graph_end(cuda_ctx *c);
+/* What a graph points to may go. */
+void cuda_graphs_drop(cuda_ctx *c);
 
 /* ---- product.c ------------------------------------------------------------------------------- */
 
@@ -105,8 +137,8 @@ void cuda_multiply(cuda_ctx *c, const cuda_product *p, void *to, const void *a, 
    between a fork and a join, each with a stream and a workspace; lane -1 is the stream of the
    kernels. */
 enum { CUDA_LANES = 4 };
-mb_err cuda_lt_open(struct cuda_lt **out);
-void cuda_lt_close(struct cuda_lt *lt); /* accepts NULL */
+mb_err cuda_lt_open(struct cuda_lt **out, size_t *bytes); /* of device memory, which it keeps */
+void cuda_lt_close(struct cuda_lt *lt);                   /* accepts NULL */
 mb_err cuda_lt_multiply(struct cuda_lt *lt, int lane, cudaStream_t stream, const cuda_product *p,
                         void *to, const void *a, const void *b);
 
@@ -119,6 +151,8 @@ void cuda_gemm_dx(mb_ctx *base, mb_real *dx, const mb_real *dy, const mb_tensor 
                   const mb_route *r, bool add);
 void cuda_gemm_dw(mb_ctx *base, const mb_tensor *w, const mb_real *dy, const mb_real *x,
                   const mb_route *r);
+/* Bytes of the workspace of the head over T rows. */
+size_t cuda_head_bytes(const cuda_ctx *c, int64_t t, int64_t v);
 void cuda_classify(mb_ctx *base, float *loss, mb_real *dx, float *dw, const mb_real *x,
                    const mb_tensor *w, const int32_t *target, float scale, float z, int64_t t);
 
@@ -136,6 +170,11 @@ void cuda_attend(mb_ctx *base, mb_real *y, float *lse, const mb_real *x, const m
 void cuda_attend_bwd(mb_ctx *base, mb_real *dx, const mb_real *dy, const mb_real *y,
                      const float *lse, const mb_real *x, const mb_span *s, int64_t d, int heads,
                      bool add);
+void cuda_attend_cached(mb_ctx *base, mb_real *y, const mb_real *x, const mb_cache *cache,
+                        const mb_places *at, int64_t t, int64_t d, int heads);
+
+/* Bytes of the workspace of attention, at most. */
+size_t cuda_attention_bytes(const cuda_ctx *c, const mb_sizes *of);
 
 static inline cuda_ctx *cuda_of(mb_ctx *base)
 {

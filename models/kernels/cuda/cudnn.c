@@ -12,7 +12,7 @@
 enum { Q = 1, K, V, Y, LSE, LO, HI, DQ, DK, DV, DY, ROW_SUMS, DQ_SUMS, SCALE, HIDDEN, ONE };
 
 typedef struct shape {
-    mb_attention of;
+    mb_attention_shape of;
     mb_plan forward, backward;
 } shape;
 
@@ -27,7 +27,7 @@ struct mb_cudnn {
 /* ---- the graphs ----------------------------------------------------------------------------- */
 
 /* One of `parts` equal parts of every row of a (T, parts * D) tensor, by heads. */
-static mb_extent part_of_rows(const mb_attention *a, int parts)
+static mb_extent part_of_rows(const mb_attention_shape *a, int parts)
 {
     int64_t e = a->width, row = parts * a->heads * e;
 
@@ -38,7 +38,7 @@ typedef struct extents {
     mb_extent qkv, y, scores, row; /* (B, H, L, e) twice, (B, H, L, L), (B, H, L, 1) */
 } extents;
 
-static extents extents_of(const mb_attention *a)
+static extents extents_of(const mb_attention_shape *a)
 {
     return (extents){ part_of_rows(a, 3), part_of_rows(a, 1),
                       mb_extent_packed(a->batch, a->heads, a->len, a->len),
@@ -67,14 +67,14 @@ static mb_gtensor hide(mb_graph *g, const extents *e, mb_gtensor s, mb_gtensor l
 }
 
 /* For every row of a sequence one int32, the same for all heads. */
-static mb_gtensor bounds(mb_graph *g, int64_t uid, const mb_attention *a)
+static mb_gtensor bounds(mb_graph *g, int64_t uid, const mb_attention_shape *a)
 {
     return mb_graph_memory(g, uid, CUDNN_DATA_INT32,
                            (mb_extent){ { a->batch, 1, a->len, 1 }, { a->len, a->len, 1, 1 } });
 }
 
 /* Causal is by comparing the two indices, row first: the form by which engines know it. */
-static mb_gtensor mask(mb_graph *g, const mb_attention *a, const extents *e, mb_gtensor s)
+static mb_gtensor mask(mb_graph *g, const mb_attention_shape *a, const extents *e, mb_gtensor s)
 {
     mb_gtensor hidden = mb_graph_scalar(g, HIDDEN), row, column;
 
@@ -117,7 +117,7 @@ static mb_gtensor scores(mb_graph *g, const extents *e, mb_gtensor q, mb_gtensor
     return apply(g, CUDNN_POINTWISE_MUL, s, scale, e->scores);
 }
 
-static void forward(mb_graph *g, const mb_attention *a)
+static void forward(mb_graph *g, const mb_attention_shape *a)
 {
     extents e = extents_of(a);
     mb_gtensor s = scores(g, &e, bf16(g, Q, e.qkv), bf16(g, K, mb_extent_transposed(e.qkv)),
@@ -160,7 +160,7 @@ static mb_gtensor row_sums(mb_graph *g, const extents *e, mb_gtensor dy)
 }
 
 /* dq = ds k. Deterministic is without the sums in memory: engines add to those in any order. */
-static void gradient_of_q(mb_graph *g, const mb_attention *a, const extents *e, mb_gtensor ds,
+static void gradient_of_q(mb_graph *g, const mb_attention_shape *a, const extents *e, mb_gtensor ds,
                           mb_gtensor k_t)
 {
     mb_gtensor k = mb_graph_between(g, CUDNN_DATA_BFLOAT16, e->qkv), dq = bf16(g, DQ, e->qkv), sums;
@@ -176,7 +176,7 @@ static void gradient_of_q(mb_graph *g, const mb_attention *a, const extents *e, 
     mb_graph_pointwise(g, CUDNN_POINTWISE_IDENTITY, sums, NULL, dq);
 }
 
-static void backward(mb_graph *g, const mb_attention *a)
+static void backward(mb_graph *g, const mb_attention_shape *a)
 {
     extents e = extents_of(a);
     mb_extent transposed = mb_extent_transposed(e.qkv);
@@ -198,8 +198,8 @@ static void backward(mb_graph *g, const mb_attention *a)
     gradient_of_q(g, a, &e, ds, k_t);
 }
 
-static mb_err plan(mb_cudnn *c, const mb_attention *a,
-                   void (*make)(mb_graph *, const mb_attention *), mb_plan *out)
+static mb_err plan(mb_cudnn *c, const mb_attention_shape *a,
+                   void (*make)(mb_graph *, const mb_attention_shape *), mb_plan *out)
 {
     mb_graph g;
     mb_err err;
@@ -213,13 +213,13 @@ static mb_err plan(mb_cudnn *c, const mb_attention *a,
 
 /* ---- plans ---------------------------------------------------------------------------------- */
 
-static bool same(const mb_attention *a, const mb_attention *b)
+static bool same(const mb_attention_shape *a, const mb_attention_shape *b)
 {
     return a->batch == b->batch && a->len == b->len && a->heads == b->heads &&
            a->width == b->width && a->spans == b->spans && a->fast == b->fast;
 }
 
-static shape *find(mb_cudnn *c, const mb_attention *a)
+static shape *find(mb_cudnn *c, const mb_attention_shape *a)
 {
     size_t i;
 
@@ -229,7 +229,7 @@ static shape *find(mb_cudnn *c, const mb_attention *a)
     return NULL;
 }
 
-static mb_err make_shape(mb_cudnn *c, const mb_attention *a, shape *out)
+static mb_err make_shape(mb_cudnn *c, const mb_attention_shape *a, shape *out)
 {
     mb_err err;
 
@@ -247,17 +247,17 @@ static size_t round_up(size_t bytes)
 }
 
 /* What the backward keeps beside the plan's own workspace. */
-static size_t row_sums_size(const mb_attention *a)
+static size_t row_sums_size(const mb_attention_shape *a)
 {
     return round_up((size_t)(a->batch * a->heads * a->len) * sizeof(float));
 }
 
-static size_t dq_sums_size(const mb_attention *a)
+static size_t dq_sums_size(const mb_attention_shape *a)
 {
     return a->fast ? round_up(row_sums_size(a) * (size_t)a->width) : 0;
 }
 
-mb_err mb_cudnn_plan(mb_cudnn *c, const mb_attention *a, size_t *workspace, int *offered)
+mb_err mb_cudnn_plan(mb_cudnn *c, const mb_attention_shape *a, size_t *workspace, int *offered)
 {
     shape *s = find(c, a), made;
     size_t backward_size;
@@ -296,13 +296,13 @@ static void name(names *all, int64_t uid, const void *at)
 }
 
 /* The I-th of the three parts of [q k v]. */
-static const void *part(const void *x, const mb_attention *a, int i)
+static const void *part(const void *x, const mb_attention_shape *a, int i)
 {
     return (const char *)x + (size_t)(i * a->heads * a->width) * 2;
 }
 
 /* What both passes read. */
-static void name_inputs(names *all, const mb_attention *a, const void *x, const int32_t *lo,
+static void name_inputs(names *all, const mb_attention_shape *a, const void *x, const int32_t *lo,
                         const int32_t *hi)
 {
     name(all, Q, part(x, a, 0));
@@ -330,7 +330,7 @@ static mb_err run(mb_cudnn *c, const mb_plan *p, const names *all, void *workspa
     return mb_plan_run(p, c->handle, all->uid, all->at, all->n, workspace);
 }
 
-mb_err mb_cudnn_attend(mb_cudnn *c, const mb_attention *a, void *y, float *lse, const void *x,
+mb_err mb_cudnn_attend(mb_cudnn *c, const mb_attention_shape *a, void *y, float *lse, const void *x,
                        const int32_t *lo, const int32_t *hi, void *workspace, void *stream)
 {
     const shape *s = find(c, a);
@@ -343,7 +343,7 @@ mb_err mb_cudnn_attend(mb_cudnn *c, const mb_attention *a, void *y, float *lse, 
     return run(c, &s->forward, &all, workspace, stream);
 }
 
-mb_err mb_cudnn_attend_bwd(mb_cudnn *c, const mb_attention *a, void *dx, const void *dy,
+mb_err mb_cudnn_attend_bwd(mb_cudnn *c, const mb_attention_shape *a, void *dx, const void *dy,
                            const void *y, const float *lse, const void *x, const int32_t *lo,
                            const int32_t *hi, void *workspace, void *stream)
 {

@@ -12,6 +12,7 @@
 #define MB_KERNELS_CUDA_CUDNN_H
 
 #include "base/err.h"
+#include "models/kernels/op.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -26,36 +27,27 @@ mb_err mb_cudnn_open(mb_cudnn **out);
 mb_err mb_cudnn_open_offline(const char *device, mb_cudnn **out);
 void mb_cudnn_close(mb_cudnn *c); /* accepts NULL */
 
-enum mb_spans {
-    MB_SPANS_CAUSAL,    /* every position sees its sequence up to itself */
-    MB_SPANS_DOCUMENTS, /* from lo up to itself */
-    MB_SPANS_ANY        /* from lo up to hi, itself among them */
-};
-
-/* The kind of the spans LO .. HI (batch * len each, host memory, positions in their sequence). */
-enum mb_spans mb_spans_kind(const int32_t *lo, const int32_t *hi, int64_t batch, int64_t len);
-
-typedef struct mb_attention { /* a shape: plans are made once for each */
-    int64_t batch, len;       /* T = batch * len rows */
+typedef struct mb_attention_shape { /* a shape: plans are made once for each */
+    int64_t batch, len;             /* T = batch * len rows */
     int heads, width; /* width of one head, a multiple of 8, 128 at most: D = heads * width */
     enum mb_spans spans;
     bool fast; /* the backward may add up dq in any order: other bits every time, but without the
                   2 * batch * heads * len^2 bytes of workspace that order costs before cuDNN 9.25 */
-} mb_attention;
+} mb_attention_shape;
 
 /* Makes the plans of a shape, unless they are there. *workspace: the bytes that a call needs,
    either pass; *offered (may be NULL): of how many configurations each pass could choose, at least.
  */
-mb_err mb_cudnn_plan(mb_cudnn *c, const mb_attention *a, size_t *workspace, int *offered);
+mb_err mb_cudnn_plan(mb_cudnn *c, const mb_attention_shape *a, size_t *workspace, int *offered);
 
 /* x = [q k v] (T, 3D) bf16; lo and hi (T) on the device, for the kinds that have them; sets y (T,
    D) bf16 and lse (batch, heads, len) fp32, the log-sum-exp of the scores q.k / sqrt(width), for
    the backward. */
-mb_err mb_cudnn_attend(mb_cudnn *c, const mb_attention *a, void *y, float *lse, const void *x,
+mb_err mb_cudnn_attend(mb_cudnn *c, const mb_attention_shape *a, void *y, float *lse, const void *x,
                        const int32_t *lo, const int32_t *hi, void *workspace, void *stream);
 
 /* Sets dx (T, 3D) from dy (T, D). */
-mb_err mb_cudnn_attend_bwd(mb_cudnn *c, const mb_attention *a, void *dx, const void *dy,
+mb_err mb_cudnn_attend_bwd(mb_cudnn *c, const mb_attention_shape *a, void *dx, const void *dy,
                            const void *y, const float *lse, const void *x, const int32_t *lo,
                            const int32_t *hi, void *workspace, void *stream);
 

@@ -154,6 +154,14 @@ template <typename T> struct as_is { /* keeps an argument out of the deduction o
     typedef T type;
 };
 
+/* See kernels.h: what holds a number between two of its members would differ from call to call. */
+static_assert(sizeof(cu_route) == 2 * sizeof(int64_t) + 4 * sizeof(void *));
+static_assert(sizeof(cu_span) == 2 * sizeof(int64_t) + 3 * sizeof(void *));
+static_assert(sizeof(cu_rope) ==
+              6 * sizeof(void *) + 3 * sizeof(int64_t) + sizeof(int) + sizeof(float));
+static_assert(sizeof(cu_choice) ==
+              4 * sizeof(int64_t) + 6 * sizeof(int) + 2 * sizeof(double) + 15 * sizeof(void *));
+
 template <typename... P>
 void launch(cu *on, void (*kernel)(P...), int64_t blocks, int threads,
             typename as_is<P>::type... args)
@@ -161,7 +169,10 @@ void launch(cu *on, void (*kernel)(P...), int64_t blocks, int threads,
     cudaLaunchConfig_t how = {};
     cudaError_t err;
 
-    if (blocks == 0)
+    cu_note(on, &kernel, sizeof kernel);
+    cu_note(on, &blocks, sizeof blocks);
+    (cu_note(on, &args, sizeof args), ...);
+    if (blocks == 0 || on->replaying)
         return;
     how.gridDim = dim3((unsigned)blocks);
     how.blockDim = dim3((unsigned)threads);

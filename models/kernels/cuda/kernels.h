@@ -2,7 +2,11 @@
    know no tensor, route or ctx; what they compute is said in op.h, letters too.
 
    Pointers are to device memory. `void *` is an activation or its gradient: bf16 or fp32, as ON
-   says. No kernel uses an atomic operation on a result: the same arguments give the same bits. */
+   says. No kernel uses an atomic operation on a result: the same arguments give the same bits.
+
+   What a call is given decides what a captured step does whenever it is replayed (graph.c). So
+   numbers that change from step to step lie in device memory, and structs that kernels take have no
+   padding: their bytes are compared. */
 #ifndef MB_KERNELS_CUDA_KERNELS_H
 #define MB_KERNELS_CUDA_KERNELS_H
 
@@ -19,7 +23,19 @@ typedef struct cu { /* where kernels go, and how activations are stored */
     cudaStream_t stream;
     bool bf16;
     cudaError_t err; /* of the first launch that failed */
+    bool noting;     /* a graph is under way: whatever is asked for is noted; */
+    bool replaying;  /* it is there already: nothing is enqueued */
+    uint64_t noted;  /* digest of all that was asked for since it began */
 } cu;
+
+/* Adds BYTES that tell what is asked for to the digest. */
+static inline void cu_note(cu *on, const void *call, size_t bytes)
+{
+    const unsigned char *p = (const unsigned char *)call;
+
+    for (size_t i = 0; on->noting && i < bytes; i++)
+        on->noted = (on->noted ^ p[i]) * 0x100000001b3u; /* FNV-1a */
+}
 
 /* Routed rows, from mb_route: token NULL when row i is row i. row and token may hold -1. */
 typedef struct cu_route {
@@ -32,11 +48,12 @@ typedef struct cu_route {
 
 void cu_embed(cu *on, void *y, const float *table, const int32_t *token, int64_t t, int64_t d);
 
-/* Rows of dy by word: chunk c sums rows order[chunk[c]] .. order[chunk[c+1]-1], word number w of
-   `words` the chunks first[w] .. first[w+1]-1 into row word[w] of dtable. partial (chunks, D). */
+/* Rows of dy by word: chunk c sums rows order[chunk[c]] .. order[chunk[c+1]-1], word number w the
+   chunks first[w] .. first[w+1]-1 into row word[w] of dtable. There are n[0] words and n[1] chunks,
+   at most `words` and `chunks`. partial (chunks, D). */
 typedef struct cu_words {
     int64_t words, chunks;
-    const int32_t *order, *chunk, *first, *word;
+    const int32_t *order, *chunk, *first, *word, *n;
 } cu_words;
 void cu_embed_bwd(cu *on, float *dtable, const void *dy, const cu_words *w, float *partial,
                   int64_t d);
@@ -46,7 +63,7 @@ void cu_gather_bwd(cu *on, void *dx, const void *dy, const cu_route *r, int64_t 
 void cu_swiglu(cu *on, void *y, const void *x, int64_t s, int64_t f);
 void cu_swiglu_bwd(cu *on, void *dx, const void *dy, const void *x, int64_t s, int64_t f, bool add);
 /* y (+)= x (1 + eps u): forward and backward alike. */
-void cu_jitter(cu *on, void *y, const void *x, float eps, uint64_t key, int64_t n, bool add);
+void cu_jitter(cu *on, void *y, const void *x, float eps, const uint64_t *key, int64_t n, bool add);
 void cu_to_bf16(cu *on, void *y, const float *x, int64_t n);
 
 /* ---- norm.cu -------------------------------------------------------------------------------- */
@@ -70,8 +87,8 @@ typedef struct cu_rope {
     const uint8_t *slice;
     const int32_t *position;
     const float *cosine, *sine; /* (positions, D / heads / 2) */
-    int64_t t, d;
-    int heads, slices;
+    int64_t t, d, heads;
+    int slices;
     float eps;
 } cu_rope;
 void cu_rope_fwd(cu *on, void *y, const void *x, const cu_rope *p);
@@ -88,7 +105,7 @@ typedef struct cu_span {
     const int32_t *at, *lo, *hi; /* at NULL: rows in order of positions */
 } cu_span;
 void cu_attend(cu *on, void *y, float *lse, const void *x, const cu_span *s, int64_t d, int heads);
-/* delta (T, heads) */
+/* delta (T, heads), by position */
 void cu_attend_bwd(cu *on, void *dx, const void *dy, const void *y, const float *lse, const void *x,
                    const cu_span *s, int64_t d, int heads, bool add, float *delta);
 /* Positions in a tile of the forward, and of the backward; each is a square of the two. */
@@ -99,11 +116,28 @@ void cu_to_positions(cu *on, void *y, const void *x, const int32_t *at, int64_t 
 void cu_from_positions(cu *on, void *y, const void *x, const int32_t *at, int64_t t, int64_t cols,
                        bool add);
 
+/* ---- cached.cu ------------------------------------------------------------------------------ */
+
+typedef struct cu_cached { /* T rows that join sequences; keys and values of those in CACHE */
+    void *cache;           /* (sequences, room, 2D) */
+    int64_t room, t;
+    const int32_t *sequence, *position, *hi;
+} cu_cached;
+/* Keeps keys and values of x (T, 3D), then attends; score (T, heads, room) is scratch. */
+void cu_attend_cached(cu *on, void *y, const void *x, const cu_cached *a, int64_t d, int heads,
+                      float *score);
+
 /* ---- classify.cu ---------------------------------------------------------------------------- */
 
-/* Losses of rows of logits (T, V) fp32; dlogits (T, V) as activations, NULL: none. */
+/* Losses of rows of logits (T, V) fp32; dlogits (T, V) as activations, NULL: none. scale (1). */
 void cu_cross_entropy(cu *on, float *loss, void *dlogits, const float *logits,
-                      const int32_t *target, float scale, float z, int64_t t, int64_t v);
+                      const int32_t *target, const float *scale, float z, int64_t t, int64_t v);
+
+/* ---- regress.cu ----------------------------------------------------------------------------- */
+
+/* loss (T), dy (T, S) or NULL: as in op.h, all on the device. */
+void cu_regress(cu *on, float *loss, float *dy, const float *y, const float *wanted, float scale,
+                int64_t t, int64_t s);
 
 /* ---- adamw.cu ------------------------------------------------------------------------------- */
 
@@ -111,7 +145,7 @@ void cu_cross_entropy(cu *on, float *loss, void *dlogits, const float *logits,
 void cu_sum_squares(cu *on, double *sum, double *partial, const float *x, int64_t n);
 int64_t cu_squares_partials(int64_t n);
 
-typedef struct cu_adamw {
+typedef struct cu_adamw { /* of one step, in device memory */
     float beta1, beta2, eps;
     float rate;            /* lr / (1 - beta1^step) */
     float unbias;          /* 1 / (1 - beta2^step) */
@@ -131,10 +165,10 @@ typedef struct cu_routed { /* as mb_routed */
 typedef struct cu_choice { /* what a learned route is made of; see choose.c */
     int64_t t, group;      /* rows, rows that share a capacity */
     int experts, k;        /* k: experts per token; expert choice: E */
-    bool by_experts, softmax, renormalise, random_second;
+    int by_experts, softmax, renormalise, random_second; /* 0 or 1 */
     int64_t room, last_room; /* of one expert per group of rows, and in the last group */
     double balance, z;
-    uint64_t key;
+    const uint64_t *key;   /* (1) */
     const float *logit;    /* (T, E) */
     float *score, *lse;    /* (T, E), (T) */
     float *norm;           /* (T) */
@@ -144,7 +178,9 @@ typedef struct cu_choice { /* what a learned route is made of; see choose.c */
     struct cu_routed *routed;
     int32_t *token, *inverse; /* (S), (T k): the route's token and row */
     float *gate;              /* (S) */
-    const int64_t *offset;    /* (E + 1) where an expert's rows begin; NULL: e times its room */
+    const float *cut;      /* (E) expert choice: scores from which rows are taken; NULL: the best */
+    float *least;          /* (E) the same as it came out, mean over groups of rows */
+    const int64_t *offset; /* (E + 1) where an expert's rows begin; NULL: e times its room */
 } cu_choice;
 void cu_scores(cu *on, const cu_choice *c);
 /* Counts alone (asked, kept) when c->token is NULL. */

@@ -43,11 +43,13 @@ void cu_embed(cu *on, void *y, const float *table, const int32_t *token, int64_t
 
 template <typename T>
 __global__ void sum_chunk(float *partial, const void *from, const int32_t *order,
-                          const int32_t *chunk, int64_t d)
+                          const int32_t *chunk, const int32_t *n, int64_t d)
 {
     const T *dy = (const T *)from;
     int64_t c = blockIdx.x;
 
+    if (c >= n[1])
+        return;
     for (int64_t j = threadIdx.x; j < d; j += blockDim.x) {
         float sum = 0;
 
@@ -58,10 +60,12 @@ __global__ void sum_chunk(float *partial, const void *from, const int32_t *order
 }
 
 __global__ void sum_word(float *dtable, const float *partial, const int32_t *first,
-                         const int32_t *word, int64_t d)
+                         const int32_t *word, const int32_t *n, int64_t d)
 {
     int64_t w = blockIdx.x;
 
+    if (w >= n[0])
+        return;
     for (int64_t j = threadIdx.x; j < d; j += blockDim.x) {
         float sum = 0;
 
@@ -75,8 +79,8 @@ void cu_embed_bwd(cu *on, float *dtable, const void *dy, const cu_words *w, floa
                   int64_t d)
 {
     launch(on, on->bf16 ? sum_chunk<bf16> : sum_chunk<float>, w->chunks, THREADS, partial, dy,
-           w->order, w->chunk, d);
-    launch(on, sum_word, w->words, THREADS, dtable, partial, w->first, w->word, d);
+           w->order, w->chunk, w->n, d);
+    launch(on, sum_word, w->words, THREADS, dtable, partial, w->first, w->word, w->n, d);
 }
 
 /* ---- gather --------------------------------------------------------------------------------- */
@@ -219,20 +223,21 @@ void cu_swiglu_bwd(cu *on, void *dx, const void *dy, const void *x, int64_t s, i
 /* ---- jitter --------------------------------------------------------------------------------- */
 
 template <typename T>
-__global__ void jitter(void *to, const void *from, float eps, uint64_t key, int64_t n, bool add)
+__global__ void jitter(void *to, const void *from, float eps, const uint64_t *key, int64_t n,
+                       bool add)
 {
     T *y = (T *)to;
     const T *x = (const T *)from;
 
     for (int64_t i = thread_index(); i < n; i += thread_count()) {
-        float u = (float)(2 * uniform(key, (uint64_t)i) - 1);
+        float u = (float)(2 * uniform(*key, (uint64_t)i) - 1);
         float v = to_float(x[i]) * (1 + eps * u);
 
         set(y[i], add ? to_float(y[i]) + v : v);
     }
 }
 
-void cu_jitter(cu *on, void *y, const void *x, float eps, uint64_t key, int64_t n, bool add)
+void cu_jitter(cu *on, void *y, const void *x, float eps, const uint64_t *key, int64_t n, bool add)
 {
     launch(on, on->bf16 ? jitter<bf16> : jitter<float>, grid_for(n), THREADS, y, x, eps, key, n,
            add);

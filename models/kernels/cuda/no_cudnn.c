@@ -24,18 +24,18 @@ void mb_cudnn_close(mb_cudnn *c)
 {
 }
 
-mb_err mb_cudnn_plan(mb_cudnn *c, const mb_attention *a, size_t *workspace, int *offered)
+mb_err mb_cudnn_plan(mb_cudnn *c, const mb_attention_shape *a, size_t *workspace, int *offered)
 {
     abort();
 }
 
-mb_err mb_cudnn_attend(mb_cudnn *c, const mb_attention *a, void *y, float *lse, const void *x,
+mb_err mb_cudnn_attend(mb_cudnn *c, const mb_attention_shape *a, void *y, float *lse, const void *x,
                        const int32_t *lo, const int32_t *hi, void *workspace, void *stream)
 {
     abort();
 }
 
-mb_err mb_cudnn_attend_bwd(mb_cudnn *c, const mb_attention *a, void *dx, const void *dy,
+mb_err mb_cudnn_attend_bwd(mb_cudnn *c, const mb_attention_shape *a, void *dx, const void *dy,
                            const void *y, const float *lse, const void *x, const int32_t *lo,
                            const int32_t *hi, void *workspace, void *stream)
 {

@@ -6,9 +6,35 @@
 
 enum { CHUNK_BYTES = 256 << 20 }; /* of fp32 logits at a time */
 
+/* The product in LANE, unless the graph under way has it already. */
+static mb_err multiply_in(cuda_ctx *c, int lane, const cuda_product *p, void *to, const void *a,
+                          const void *b)
+{
+    const void *at[] = { to, a, b };
+    const int64_t what[] = { lane,        p->m,        p->n,          p->k,   p->batch,
+                             p->stride_a, p->stride_b, p->stride_c,   p->add, p->turn_a,
+                             p->turn_b,   p->bf16,     p->result_bf16 };
+
+    cu_note(&c->cu, at, sizeof at);
+    cu_note(&c->cu, what, sizeof what);
+    return c->cu.replaying ? MB_OK : cuda_lt_multiply(c->lt, lane, c->cu.stream, p, to, a, b);
+}
+
 void cuda_multiply(cuda_ctx *c, const cuda_product *p, void *to, const void *a, const void *b)
 {
-    cuda_keep(c, cuda_lt_multiply(c->lt, -1, c->cu.stream, p, to, a, b));
+    cuda_keep(c, multiply_in(c, -1, p, to, a, b));
+}
+
+static void fork_lanes(cuda_ctx *c)
+{
+    if (!c->cu.replaying)
+        cuda_keep(c, cuda_lt_fork(c->lt, c->cu.stream));
+}
+
+static void join_lanes(cuda_ctx *c)
+{
+    if (!c->cu.replaying)
+        cuda_keep(c, cuda_lt_join(c->lt, c->cu.stream));
 }
 
 /* ---- groups ---------------------------------------------------------------------------------- */
@@ -53,16 +79,16 @@ static void multiply_groups(cuda_ctx *c, cuda_product p, bool rows_are_k, const 
         cuda_multiply(c, &p, (void *)to->data, a->data, b->data);
         return;
     }
-    cuda_keep(c, cuda_lt_fork(c->lt, c->cu.stream));
+    fork_lanes(c);
     for (int g = 0; !err && g < r->groups; g++) {
         int64_t at = r->offset[g];
 
         *rows = r->offset[g + 1] - at;
-        err = cuda_lt_multiply(c->lt, g % CUDA_LANES, c->cu.stream, &p, (void *)of_group(to, at, g),
-                               of_group(a, at, g), of_group(b, at, g));
+        err = multiply_in(c, g % CUDA_LANES, &p, (void *)of_group(to, at, g), of_group(a, at, g),
+                          of_group(b, at, g));
     }
     cuda_keep(c, err);
-    cuda_keep(c, cuda_lt_join(c->lt, c->cu.stream));
+    join_lanes(c);
 }
 
 /* The same route with one group: all rows meet the one slice of weights. */
@@ -173,7 +199,8 @@ typedef struct head { /* arguments on the device, and a chunk of rows */
     const void *w;
     float *dw;
     int64_t d, v;
-    float scale, z;
+    const float *scale;
+    float z;
     float *logits;
     void *dlogits; /* NULL: no gradients */
 } head;
@@ -194,25 +221,37 @@ static void classify_rows(cuda_ctx *c, const head *h, float *loss, void *dx, con
     cuda_multiply(c, &to_w, h->dw, h->dlogits, x);
 }
 
+static int64_t chunk_rows(int64_t t, int64_t v)
+{
+    int64_t most = CHUNK_BYTES / 4 / v;
+
+    return most < 1 ? 1 : most < t ? most : t;
+}
+
+size_t cuda_head_bytes(const cuda_ctx *c, int64_t t, int64_t v)
+{
+    int64_t rows = chunk_rows(t, v);
+
+    return cuda_aligned((size_t)t * sizeof(float)) +
+           cuda_aligned((size_t)(rows * v) * sizeof(float)) + cuda_bytes(c, rows * v);
+}
+
 /* Every row is worked on, with a target or not: shapes must not depend on targets. */
 void cuda_classify(mb_ctx *base, float *loss, mb_real *dx, float *dw, const mb_real *x,
                    const mb_tensor *w, const int32_t *target, float scale, float z, int64_t t)
 {
     cuda_ctx *c = cuda_of(base);
     const int32_t *targets = cuda_indices(c, target, (size_t)t * sizeof *target);
-    int64_t d = w->cols, v = w->rows, most = CHUNK_BYTES / 4 / v,
-            rows = most < 1   ? 1
-                   : most < t ? most
-                              : t;
+    int64_t d = w->cols, v = w->rows, rows = chunk_rows(t, v);
     size_t size_logits = cuda_aligned((size_t)(rows * v) * sizeof(float));
     size_t size_loss = cuda_aligned((size_t)t * sizeof *loss);
-    char *space = cuda_space(c, size_loss + size_logits + cuda_bytes(c, rows * v));
+    char *space = cuda_space(c, cuda_head_bytes(c, t, v));
     float *losses = (float *)space;
     head h = { .w = cuda_operand(c, mb_f32(w), v * d),
                .dw = dw,
                .d = d,
                .v = v,
-               .scale = scale,
+               .scale = cuda_numbers(c, &scale, sizeof scale),
                .z = z,
                .logits = (float *)(space + size_loss),
                .dlogits = dx ? space + size_loss + size_logits : NULL };

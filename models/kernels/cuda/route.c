@@ -53,7 +53,7 @@ static cu_choice describe(mb_ctx *c, const mb_tensor *logits, const mb_router *h
                     .random_second = how->random_second,
                     .balance = how->balance,
                     .z = how->z,
-                    .key = how->key,
+                    .key = cuda_numbers(cuda_of(c), &how->key, sizeof how->key),
                     .logit = mb_f32(logits) };
 
     d.room = mb_router_room(how, d.group, d.experts);
@@ -68,6 +68,8 @@ static cu_choice describe(mb_ctx *c, const mb_tensor *logits, const mb_router *h
     d.first = take(c, 2 * e + 1, sizeof *d.first);
     d.terms = d.first + e;
     d.routed = take(c, 1, sizeof *d.routed);
+    d.least = take(c, e, sizeof *d.least);
+    d.cut = cuda_indices(cuda_of(c), how->cut, (size_t)e * sizeof *d.cut);
     return d;
 }
 
@@ -121,6 +123,8 @@ mb_route *cuda_choose(mb_ctx *base, const mb_tensor *logits, const mb_router *ho
     cu_choice_losses(&c->cu, &d->choice);
     cuda_fetch_to(base, counts, d->choice.asked, (size_t)(2 * e) * sizeof *counts);
     cuda_fetch_to(base, out, d->choice.routed, sizeof *out);
+    if (how->least)
+        cuda_fetch_to(base, how->least, d->choice.least, (size_t)e * sizeof *how->least);
     return r;
 }
 

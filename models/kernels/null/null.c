@@ -125,6 +125,11 @@ static void attend_bwd(mb_ctx *c, float *dx, const float *dy, const float *y, co
 {
 }
 
+static void attend_cached(mb_ctx *c, float *y, const float *x, const mb_cache *cache,
+                          const mb_places *at, int64_t t, int64_t d, int heads)
+{
+}
+
 static void swiglu(mb_ctx *c, float *y, const float *x, int64_t s, int64_t f)
 {
 }
@@ -149,6 +154,11 @@ static void classify(mb_ctx *c, float *loss, float *dx, float *dw, const float *
 {
 }
 
+static void regress(mb_ctx *c, float *loss, float *dy, const float *y, const float *wanted,
+                    float scale, int64_t t, int64_t s)
+{
+}
+
 static void sum_squares(mb_ctx *c, double *sum, const float *x, int64_t n)
 {
 }
@@ -170,6 +180,9 @@ const mb_backend mb_null = {
     .fetch = null_fetch,
     .sync = mb_host_done,
     .reset = mb_host_done,
+    .graph = mb_host_graph,
+    .free_bytes = mb_host_free_bytes,
+    .workspace = mb_host_workspace,
     .choose = mb_host_choose,
     .choose_bwd = mb_host_choose_bwd,
     .weights_changed = weights_changed,
@@ -188,11 +201,13 @@ const mb_backend mb_null = {
     .rope_bwd = rope_bwd,
     .attend = attend,
     .attend_bwd = attend_bwd,
+    .attend_cached = attend_cached,
     .swiglu = swiglu,
     .swiglu_bwd = swiglu_bwd,
     .jitter = jitter,
     .jitter_bwd = jitter_bwd,
     .classify = classify,
+    .regress = regress,
     .sum_squares = sum_squares,
     .adamw = adamw,
 };

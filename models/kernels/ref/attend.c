@@ -8,35 +8,36 @@
 
 #include "base/file.h"
 
-typedef struct head { /* one head of one sequence */
-    const float *x;
-    const mb_span *span;
-    int64_t b, h, d, e;
-} head;
-
 enum { Q, K, V };
+
+typedef struct head { /* one head of one sequence */
+    const float *x;   /* rows of parts FIRST .. V, of which position p is row at[b * len + p] */
+    int first;        /* Q; K: of a cache */
+    const int32_t *at;
+    int64_t len, b, h, d, e;
+} head;
 
 static int64_t row_at(const head *a, int64_t p)
 {
-    int64_t i = a->b * a->span->len + p;
+    int64_t i = a->b * a->len + p;
 
-    return a->span->at ? a->span->at[i] : i;
+    return a->at ? a->at[i] : i;
 }
 
 static const float *vector(const head *a, int part, int64_t p)
 {
-    return a->x + row_at(a, p) * 3 * a->d + part * a->d + a->h * a->e;
+    return a->x + (row_at(a, p) * (V + 1 - a->first) + part - a->first) * a->d + a->h * a->e;
 }
 
-/* Query p: weights (hi - lo + 1) of its softmax, and in *total their sum; returns the log-sum-exp
+/* Query q: weights (hi - lo + 1) of its softmax, and in *total their sum; returns the log-sum-exp
    of its scores. */
-static double softmax(mb_ctx *c, double *weight, double *total, const head *a, int64_t p,
+static double softmax(mb_ctx *c, double *weight, double *total, const head *a, const float *q,
                       int32_t lo, int32_t hi)
 {
     double top = -INFINITY, sum = 0;
 
     for (int64_t k = lo; k <= hi; k++) {
-        weight[k - lo] = ref_dot(c, vector(a, Q, p), vector(a, K, k), a->e) / sqrt((double)a->e);
+        weight[k - lo] = ref_dot(c, q, vector(a, K, k), a->e) / sqrt((double)a->e);
         top = fmax(top, weight[k - lo]);
     }
     for (int64_t k = lo; k <= hi; k++)
@@ -45,12 +46,32 @@ static double softmax(mb_ctx *c, double *weight, double *total, const head *a, i
     return top + log(sum);
 }
 
+/* y (e) of query q; returns the log-sum-exp. SPACE has room for its weights and e sums. */
+static double attend_one(mb_ctx *c, float *y, double *space, const head *a, const float *q,
+                         int32_t lo, int32_t hi)
+{
+    double *weight = space + a->e, *sum = space, total;
+    double lse = softmax(c, weight, &total, a, q, lo, hi);
+
+    memset(sum, 0, (size_t)a->e * sizeof *sum);
+    for (int64_t k = lo; k <= hi; k++)
+        ref_axpy(c, sum, weight[k - lo], vector(a, V, k), a->e);
+    for (int64_t j = 0; j < a->e; j++)
+        sum[j] /= total;
+    ref_put(y, sum, a->e, false);
+    return lse;
+}
+
+static head head_of(const float *x, const mb_span *s, int64_t d, int heads)
+{
+    return (head){ .x = x, .first = Q, .at = s->at, .len = s->len, .d = d, .e = d / heads };
+}
+
 void mb_ref_attend(mb_ctx *c, float *y, float *lse, const float *x, const mb_span *s, int64_t d,
                    int heads)
 {
-    head a = { .x = x, .span = s, .d = d, .e = d / heads };
-    double *weight = mb_alloc((size_t)s->len * sizeof *weight);
-    double *sum = mb_alloc((size_t)a.e * sizeof *sum);
+    head a = head_of(x, s, d, heads);
+    double *space = mb_alloc((size_t)(s->len + a.e) * sizeof *space);
 
     for (a.b = 0; a.b < s->batch; a.b++) {
         const int32_t *lo = s->lo + a.b * s->len, *hi = s->hi + a.b * s->len;
@@ -58,19 +79,30 @@ void mb_ref_attend(mb_ctx *c, float *y, float *lse, const float *x, const mb_spa
         for (a.h = 0; a.h < heads; a.h++)
             for (int64_t p = 0; p < s->len; p++) {
                 int64_t row = row_at(&a, p);
-                double total;
 
-                lse[row * heads + a.h] = (float)softmax(c, weight, &total, &a, p, lo[p], hi[p]);
-                memset(sum, 0, (size_t)a.e * sizeof *sum);
-                for (int64_t k = lo[p]; k <= hi[p]; k++)
-                    ref_axpy(c, sum, weight[k - lo[p]], vector(&a, V, k), a.e);
-                for (int64_t j = 0; j < a.e; j++)
-                    sum[j] /= total;
-                ref_put(y + row * d + a.h * a.e, sum, a.e, false);
+                lse[row * heads + a.h] = (float)attend_one(c, y + row * d + a.h * a.e, space, &a,
+                                                           vector(&a, Q, p), lo[p], hi[p]);
             }
     }
-    free(weight);
-    free(sum);
+    free(space);
+}
+
+void mb_ref_attend_cached(mb_ctx *c, float *y, const float *x, const mb_cache *cache,
+                          const mb_places *at, int64_t t, int64_t d, int heads)
+{
+    head a = { .x = cache->data, .first = K, .len = cache->room, .d = d, .e = d / heads };
+    double *space = mb_alloc((size_t)(cache->room + a.e) * sizeof *space);
+
+    for (int64_t i = 0; i < t; i++)
+        memcpy(cache->data + (at->sequence[i] * cache->room + at->position[i]) * 2 * d,
+               x + i * 3 * d + d, (size_t)(2 * d) * sizeof *x);
+    for (int64_t i = 0; i < t; i++) {
+        a.b = at->sequence[i];
+        for (a.h = 0; a.h < heads; a.h++)
+            attend_one(c, y + i * d + a.h * a.e, space, &a, x + i * 3 * d + a.h * a.e, 0,
+                       at->hi[i]);
+    }
+    free(space);
 }
 
 /* Adds what query p contributes to the gradients dq, dk, dv (len, e) of its head. */
@@ -93,7 +125,7 @@ static void query_bwd(mb_ctx *c, double *const grad[3], const head *a, int64_t p
 void mb_ref_attend_bwd(mb_ctx *c, float *dx, const float *dy, const float *y, const float *lse,
                        const float *x, const mb_span *s, int64_t d, int heads, bool add)
 {
-    head a = { .x = x, .span = s, .d = d, .e = d / heads };
+    head a = head_of(x, s, d, heads);
     size_t size = (size_t)(s->len * a.e);
     double *sum = mb_alloc(3 * size * sizeof *sum);
     double *const grad[3] = { sum, sum + size, sum + 2 * size };

@@ -1,4 +1,5 @@
-/* Reference: what works on each element alone (SwiGLU, jitter, AdamW), and the sum of squares. */
+/* Reference: what works on each element alone (SwiGLU, jitter, AdamW), the squared error, and the
+   sum of squares. */
 #include "models/kernels/ref/ref.h"
 
 #include "base/random.h"
@@ -48,6 +49,23 @@ void mb_ref_jitter_bwd(mb_ctx *c, float *dx, const float *dy, float eps, uint64_
         double g = dy[i] * jitter_factor(eps, key, i);
 
         ref_put(dx + i, &g, 1, add);
+    }
+}
+
+void mb_ref_regress(mb_ctx *c, float *loss, float *dy, const float *y, const float *wanted,
+                    float scale, int64_t t, int64_t s)
+{
+    for (int64_t i = 0; i < t; i++) {
+        double sum = 0;
+
+        for (int64_t j = i * s; j < (i + 1) * s; j++) {
+            double error = (double)y[j] - wanted[j];
+
+            sum += error * error;
+            if (dy)
+                dy[j] = (float)(scale * 2 * error / (double)s);
+        }
+        loss[i] = (float)(sum / (double)s);
     }
 }
 

@@ -44,11 +44,13 @@ const mb_backend mb_ref = {
     .rope_bwd = mb_ref_rope_bwd,
     .attend = mb_ref_attend,
     .attend_bwd = mb_ref_attend_bwd,
+    .attend_cached = mb_ref_attend_cached,
     .swiglu = mb_ref_swiglu,
     .swiglu_bwd = mb_ref_swiglu_bwd,
     .jitter = mb_ref_jitter,
     .jitter_bwd = mb_ref_jitter_bwd,
     .classify = mb_ref_classify,
+    .regress = mb_ref_regress,
     .sum_squares = mb_ref_sum_squares,
     .adamw = mb_ref_adamw,
 };

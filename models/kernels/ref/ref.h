@@ -111,6 +111,8 @@ void mb_ref_attend(mb_ctx *c, float *y, float *lse, const float *x, const mb_spa
                    int heads);
 void mb_ref_attend_bwd(mb_ctx *c, float *dx, const float *dy, const float *y, const float *lse,
                        const float *x, const mb_span *s, int64_t d, int heads, bool add);
+void mb_ref_attend_cached(mb_ctx *c, float *y, const float *x, const mb_cache *cache,
+                          const mb_places *at, int64_t t, int64_t d, int heads);
 void mb_ref_swiglu(mb_ctx *c, float *y, const float *x, int64_t s, int64_t f);
 void mb_ref_swiglu_bwd(mb_ctx *c, float *dx, const float *dy, const float *x, int64_t s, int64_t f,
                        bool add);
@@ -120,6 +122,8 @@ void mb_ref_jitter_bwd(mb_ctx *c, float *dx, const float *dy, float eps, uint64_
                        int64_t d, bool add);
 void mb_ref_classify(mb_ctx *c, float *loss, float *dx, float *dw, const float *x,
                      const mb_tensor *w, const int32_t *target, float scale, float z, int64_t t);
+void mb_ref_regress(mb_ctx *c, float *loss, float *dy, const float *y, const float *wanted,
+                    float scale, int64_t t, int64_t s);
 void mb_ref_sum_squares(mb_ctx *c, double *sum, const float *x, int64_t n);
 void mb_ref_adamw(mb_ctx *c, float *p, float *g, float *m, float *v, int64_t n,
                   const mb_adamw *how);

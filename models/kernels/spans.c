@@ -1,4 +1,5 @@
-#include "models/kernels/cuda/cudnn.h"
+/* Which kind of spans a batch has. */
+#include "models/kernels/op.h"
 
 enum mb_spans mb_spans_kind(const int32_t *lo, const int32_t *hi, int64_t batch, int64_t len)
 {

@@ -1,38 +1,8 @@
-#include "workloads/batch_make.h"
-#include "base/file.h"
+/* A batch around tokens of the caller. */
 #include "workloads/data.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-void mb_batch_make(int64_t batch, int64_t len, mb_batch *out)
-{
-    size_t n = (size_t)batch * (size_t)len;
-
-    *out = (mb_batch){
-        .batch = batch,
-        .len = len,
-        .token = mb_zalloc(n, sizeof *out->token),
-        .target = mb_zalloc(n, sizeof *out->target),
-        .modality = mb_zalloc(n, sizeof *out->modality),
-        .target_modality = mb_zalloc(n, sizeof *out->target_modality),
-        .position = mb_zalloc(n, sizeof *out->position),
-        .lo = mb_zalloc(n, sizeof *out->lo),
-        .hi = mb_zalloc(n, sizeof *out->hi),
-    };
-}
-
-void mb_batch_free(mb_batch *b)
-{
-    free(b->token);
-    free(b->target);
-    free(b->modality);
-    free(b->target_modality);
-    free(b->position);
-    free(b->lo);
-    free(b->hi);
-    memset(b, 0, sizeof *b);
-}
 
 static mb_err check_tokens(const int32_t *token, const uint8_t *modality, int64_t batch,
                            int64_t len, int vocab)
@@ -56,7 +26,7 @@ mb_err mb_batch_from_tokens(const int32_t *token, const uint8_t *modality, int64
         return mb_fail(MB_EINVAL, "%lld x %lld is not a size of a batch", (long long)batch,
                        (long long)len);
     MB_TRY(check_tokens(token, modality, batch, len, vocab));
-    mb_batch_make(batch, len, out);
+    mb_batch_make(batch, len, 0, out);
     for (int64_t i = 0; i < batch * len; i++) {
         int32_t p = (int32_t)(i % len);
         bool begins = p == 0 || token[i] == bos;

@@ -1,0 +1,53 @@
+/* Generation: one part of a document by the model, given another. */
+#ifndef MB_HARNESS_GENERATE_H
+#define MB_HARNESS_GENERATE_H
+
+#include "harness/loaded.h"
+#include "models/sample.h"
+#include "workloads/parts.h"
+
+typedef struct mb_direction { /* modalities */
+    int prompt, answer;
+} mb_direction;
+
+extern const mb_direction mb_directions[]; /* all that there may be */
+enum { MB_DIRECTIONS = 4 };
+
+typedef struct mb_generate_plan {
+    mb_direction direction;
+    enum mb_split split; /* that prompts come from */
+    unsigned sections;   /* a set of 1 << mb_section; 0: all */
+    int64_t n;           /* how many; fewer when the split has fewer */
+    int64_t at_once;     /* sequences side by side: no number but the speed depends on it */
+    uint64_t seed;
+    mb_sampling sampling;
+} mb_generate_plan;
+
+typedef struct mb_sampled {
+    int64_t document; /* of the split: the prompt is a part of it, its own answer the reference */
+    int32_t *answer;  /* (n) ids, without begin and end */
+    int64_t n;
+    bool cut; /* it did not end before the sequence was full */
+} mb_sampled;
+
+typedef struct mb_generated {
+    mb_sampled *sample; /* (n) */
+    int64_t n;
+    int64_t prefill_tokens, prefill_ns, decode_tokens, decode_ns;
+    int64_t cache_bytes; /* keys and values of AT_ONCE full sequences */
+    int64_t held_bytes;  /* the most that the ctx held, with weights and cache */
+} mb_generated;
+
+/* The documents that a plan takes its prompts from, those with both parts of its direction, in the
+   keyed order in which they serve. Caller frees *document. */
+mb_err mb_generate_prompts(const mb_data *d, const mb_generate_plan *plan, int64_t **document,
+                           int64_t *n);
+
+/* A prompt is "BOS part", in the order of documents that begin with it, and what begins the answer.
+   Images have exactly the set's number of ids, texts and speech end by themselves. What is drawn
+   for a document depends on the seed, the direction and the document alone. n = 0 where no
+   document has both parts. */
+mb_err mb_generate(const mb_loaded *l, const mb_generate_plan *plan, mb_generated *out);
+void mb_generated_free(mb_generated *g); /* the contents; accepts a zeroed one */
+
+#endif

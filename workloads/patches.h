@@ -1,0 +1,16 @@
+/* Images of a set that stand in a batch as patches behind noise (base/diffusion.h). Private to
+   workloads/. */
+#ifndef MB_WORKLOADS_PATCHES_H
+#define MB_WORKLOADS_PATCHES_H
+
+#include "workloads/set.h"
+
+/* Document of N ids, placed at positions TO .. of all of B (AT .. of its sequence): its image,
+   whose bytes are PATCH (tokens_per_image, S), gets the step and noise that KEY draws, its
+   positions see all of it, and no id that belongs to it is a target. MB_ECORRUPT unless the
+   document has just one image of that many patches. */
+mb_err mb_patches_place(const mb_ids *ids, const uint8_t *patch, uint64_t key,
+                        enum mb_prediction prediction, mb_batch *b, int64_t to, int64_t at,
+                        int64_t n);
+
+#endif
