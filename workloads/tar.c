@@ -160,8 +160,7 @@ mb_err mb_tar_next(mb_tar *t, mb_tar_entry *entry, bool *more)
     return MB_OK;
 }
 
-/* Block by block, so that a size that lies cannot ask for more memory than the archive has bytes.
- */
+/* Block by block: a size that lies cannot ask for more memory than the archive has bytes. */
 mb_err mb_tar_read(mb_tar *t, char **out)
 {
     char *all = mb_alloc(1);
