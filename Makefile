@@ -9,8 +9,8 @@ CFLAGS ?= $(if $(SAN),-O1 -fno-omit-frame-pointer,-O3) -g -march=$(ARCH)
 # PAPI=0 builds without PAPI's counters, in a folder of its own.
 PAPI   ?= 1
 PAPI1  := $(filter-out 0,$(PAPI))
-# MEDIA=0 builds without libsndfile, libpng, libjpeg and flite: the data set `spoken` cannot be
-# prepared then, and neither pictures nor sounds imported.
+# MEDIA=0 builds without libsndfile, libpng, libjpeg, flite and libarchive: the data set `spoken`
+# cannot be prepared then, and neither pictures, sounds nor archives imported.
 MEDIA  ?= 1
 MEDIA1 := $(filter-out 0,$(MEDIA))
 B      := build/$(notdir $(CC))$(if $(SAN),-san)$(if $(filter-out native,$(ARCH)),-$(ARCH))
@@ -39,7 +39,7 @@ NVOWN  := -std=c++20 -O3 -I. -Werror all-warnings -Xcompiler -Wall,-Wextra,-fno-
 DEVICES ?= -gencode arch=compute_90,code=sm_90 -gencode arch=compute_80,code=compute_80
 CUDART := $(addprefix -L$(CUDA_HOME)/,lib lib64) -lcudart_static -lstdc++ -ldl -lrt -lpthread
 LDLIBS := -lsqlite3 -linih -ljansson -lcsv -lmd -lhwloc -lz -lm $(if $(PAPI1),-lpapi -lsde) \
-          $(if $(MEDIA1),-lsndfile -lpng -ljpeg $(FLITE)) $(if $(EMULATE),-lstdc++,$(if $(CUDA1),$(CUDART)))
+          $(if $(MEDIA1),-lsndfile -lpng -ljpeg -larchive $(FLITE)) $(if $(EMULATE),-lstdc++,$(if $(CUDA1),$(CUDART)))
 
 # As harness/main.c does for itself: tests share the machine with other work.
 export GOMP_SPINCOUNT ?= 1000
@@ -50,13 +50,13 @@ export UBSAN_OPTIONS := halt_on_error=1:abort_on_error=1:print_stacktrace=1
 # Debian packages to build and run, and those that only tests need.
 DEPS      := libsqlite3-dev libinih-dev libjansson-dev libcsv-dev libmd-dev libhwloc-dev \
              zlib1g-dev gnuplot-nox $(if $(PAPI1),libpapi-dev) \
-             $(if $(MEDIA1),libsndfile1-dev libpng-dev libjpeg62-turbo-dev flite1-dev)
+             $(if $(MEDIA1),libsndfile1-dev libpng-dev libjpeg62-turbo-dev flite1-dev libarchive-dev)
 TEST_DEPS := libcriterion-dev sqlite3 clang-format cppcheck
 
 FOLDERS := base models models/kernels models/kernels/ref models/kernels/cpu models/kernels/null \
            models/kernels/cuda \
            workloads profiles results harness
-MEDIA_C := $(patsubst %,workloads/%.c,sound_read picture jpeg voice)
+MEDIA_C := $(patsubst %,workloads/%.c,sound_read picture jpeg voice tar)
 UNUSED  := harness/main.c profiles/$(if $(PAPI1),no_papi.c,papi.c) \
            $(patsubst %,profiles/%.c,$(if $(CUPTI),no_cupti no_activity,cupti cupti_sets activity)) \
            $(patsubst %,models/kernels/cuda/%.c,$(if $(CUDNN),no_cudnn,cudnn cudnn_graph) \
@@ -65,7 +65,7 @@ UNUSED  := harness/main.c profiles/$(if $(PAPI1),no_papi.c,papi.c) \
 SOURCES := $(filter-out $(UNUSED),$(foreach d,$(FOLDERS),$(wildcard $d/*.c)))
 KERNELS := $(if $(CUDA1),$(wildcard models/kernels/cuda/*.cu))
 EMULATED := $(if $(EMULATE),tests/emulate/products.c tests/emulate/device.cpp)
-TESTS   := $(filter-out $(if $(CUPTI),,tests/test_metrics.c),$(wildcard tests/*.c))
+TESTS   := $(filter-out $(if $(CUPTI),,tests/test_metrics.c) $(if $(MEDIA1),,tests/test_tar.c),$(wildcard tests/*.c))
 # Stand-ins for libraries of a GPU, each called what it stands for.
 FAKES   := $(if $(CUPTI),$(addprefix $B/tests/fake/,libcuda.so.1 libnvidia-ml.so.1 libcupti.so.13))
 # Programs of the benchmark: a worker, the driver, makers of large databases and of token data.

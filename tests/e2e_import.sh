@@ -103,6 +103,7 @@ if $media; then
         'sed s/red.png/none.png/ mine.jsonl >none.jsonl; "$0" data import bad --from jsonl none.jsonl' "$m"
 else
     refuses 1 'built without .*libjpeg62-turbo-dev' "$m" data import bad --from jsonl mine.jsonl
+    refuses 1 'built without .*libarchive-dev' "$m" data import bad --from wds shard.tar
 fi
 holds "jsonl with ids of images" imports codes '' --from jsonl codes.jsonl --hold-out 4
 holds "units" imports units -speech --from units units.txt --hold-out 4
@@ -192,27 +193,6 @@ bad 'bad.txt:1: audio: id 1 is 256, expected 0 to 255 (--units)' units bad.txt
 printf 'u|\n' >bad.txt
 bad 'bad.txt:1: audio without ids' units bad.txt
 
-tar --sort=name -cf words.tar shard/*.txt
-head -c 5000 words.tar >cut.tar
-bad 'cut.tar: offset [0-9]*: the archive ends' wds cut.tar
-gzip -c words.tar | head -c 400 >cut.tar.gz
-bad 'cut.tar.gz: offset [0-9]*: ' wds cut.tar.gz
-bad 'mine.jsonl: offset 0: no tar header' wds mine.jsonl
-echo up >up.txt
-tar cPf up.tar shard/../up.txt
-bad 'up.tar: offset 0: a name that is absolute, leads upwards' wds up.tar
-tar cPf absolute.tar "$work/up.txt"
-bad 'absolute.tar: offset 0: a name that is absolute' wds absolute.tar
-ln -s up.txt link.txt
-tar cf link.tar link.txt
-bad 'link.tar: offset 0: neither a file nor a folder' wds link.tar
-mkdir twice && echo a >twice/1.txt && tar --hard-dereference -cf twice.tar twice/1.txt twice/1.txt
-bad 'twice.tar: offset 1024: twice/1.txt: a second file of its kind' wds twice.tar
-: >twice/1.txt && tar cf nothing.tar twice/1.txt
-bad 'nothing.tar: offset 0: twice/1: an empty text' wds nothing.tar
-printf 'a\377b' >twice/1.txt && tar cf latin.tar twice/1.txt
-bad 'latin.tar: offset 0: twice/1: text: byte 1 is not UTF-8' wds latin.tar
-
 printf '{"images": [{"id": 1, "file_name": "a.png"}], "annotations": [{"id": 1, "image_id": 2, "caption": "a"}]}' >bad.json
 bad 'bad.json: offset 62: its image_id is not among the images' coco bad.json
 printf '{"images": [{"id": 1, "file_name": "../a.png"}], "annotations": [{"id": 1, "image_id": 1, "caption": "a"}]}' >bad.json
@@ -227,6 +207,27 @@ printf '{"images": []}' >bad.json
 bad 'no captions: neither annotations nor sentences' coco bad.json
 
 if $media; then
+    tar --sort=name -cf words.tar shard/*.txt
+    head -c 5000 words.tar >cut.tar
+    bad 'cut.tar: offset [0-9]*: Truncated ' wds cut.tar
+    gzip -c words.tar | head -c 400 >cut.tar.gz
+    bad 'cut.tar.gz: offset [0-9]*: ' wds cut.tar.gz
+    bad 'mine.jsonl: offset 0: Unrecognized archive format' wds mine.jsonl
+    echo up >up.txt
+    tar cPf up.tar shard/../up.txt
+    bad 'up.tar: offset 0: a name that is absolute, leads upwards' wds up.tar
+    tar cPf absolute.tar "$work/up.txt"
+    bad 'absolute.tar: offset 0: a name that is absolute' wds absolute.tar
+    ln -s up.txt link.txt
+    tar cf link.tar link.txt
+    bad 'link.tar: offset 0: neither a file nor a folder' wds link.tar
+    mkdir twice && echo a >twice/1.txt && tar --hard-dereference -cf twice.tar twice/1.txt twice/1.txt
+    bad 'twice.tar: offset 1024: twice/1.txt: a second file of its kind' wds twice.tar
+    : >twice/1.txt && tar cf nothing.tar twice/1.txt
+    bad 'nothing.tar: offset 0: twice/1: an empty text' wds nothing.tar
+    printf 'a\377b' >twice/1.txt && tar cf latin.tar twice/1.txt
+    bad 'latin.tar: offset 0: twice/1: text: byte 1 is not UTF-8' wds latin.tar
+
     line '{"text": "a", "image": "mine.jsonl"}'
     bad 'bad.jsonl:2: ./mine.jsonl: neither PNG nor JPEG' jsonl bad.jsonl
     head -c 100 pictures/red.png >cut.png

@@ -32,6 +32,7 @@ BEGIN {
     door["cuda.h"] = "models/kernels"
     door["cuda_runtime.h"] = "models/kernels"; door["cudnn_graph.h"] = "models/kernels"; door["ini.h"] = "harness"; door["hwloc.h"] = "harness"
     door["sndfile.h"] = "workloads"; door["png.h"] = "workloads"; door["jpeglib.h"] = "workloads"; door["flite/flite.h"] = "workloads"
+    door["archive.h"] = door["archive_entry.h"] = "workloads"
 }
 {
     from = folder($1); line = $0; header = $3

@@ -1,6 +1,7 @@
-/* Sounds, pictures and voices of a build without libsndfile, libpng, libjpeg and flite: none. */
+/* Sounds, pictures, voices and archives of a build without the libraries for them: none. */
 #include "workloads/picture.h"
 #include "workloads/sound.h"
+#include "workloads/tar.h"
 #include "workloads/voice.h"
 
 #include <string.h>
@@ -11,8 +12,8 @@ mb_err mb_media_check(void)
 {
     return mb_fail(
         MB_EMISSING,
-        "built without libsndfile, libpng, libjpeg and flite: install libsndfile1-dev, libpng-dev, "
-        "libjpeg62-turbo-dev and flite1-dev, and make again");
+        "built without libsndfile, libpng, libjpeg, flite and libarchive: install libsndfile1-dev, "
+        "libpng-dev, libjpeg62-turbo-dev, flite1-dev and libarchive-dev, and make again");
 }
 
 mb_err mb_sound_read(const char *path, mb_sound *out)
@@ -46,5 +47,28 @@ mb_err mb_voice_read(enum mb_voice voice, const char *text, mb_sound *sound, mb_
 {
     memset(sound, 0, sizeof *sound);
     memset(timing, 0, sizeof *timing);
+    return mb_media_check();
+}
+
+mb_err mb_tar_open(const char *path, mb_tar **out)
+{
+    *out = NULL;
+    return mb_media_check();
+}
+
+/* No archive was opened. */
+void mb_tar_close(mb_tar *t)
+{
+}
+
+mb_err mb_tar_next(mb_tar *t, mb_tar_entry *entry, bool *more)
+{
+    *more = false;
+    return mb_media_check();
+}
+
+mb_err mb_tar_read(mb_tar *t, char **out)
+{
+    *out = NULL;
     return mb_media_check();
 }

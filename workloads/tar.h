@@ -1,5 +1,6 @@
-/* Tar archives, read from the beginning to the end and never unpacked: ustar, the longer names and
-   sizes of pax and GNU tar, and any of these through gzip. Not here: writing, links, devices. */
+/* Tar archives, read from the beginning to the end and never unpacked: ustar, pax and GNU tar, also
+   through gzip and zstd. Reading them needs libarchive; a build without it says so. Not here:
+   writing, links, devices, sparse files. */
 #ifndef MB_WORKLOADS_TAR_H
 #define MB_WORKLOADS_TAR_H
 
@@ -24,7 +25,7 @@ void mb_tar_close(mb_tar *t); /* accepts NULL */
 
 /* The next file; *MORE is false behind the last. Folders are passed over. Refused, with the offset:
    a header that is none, what is neither file nor folder, names that lead out of the archive, a
-   file larger than MB_TAR_LARGEST, an archive without its end. */
+   file larger than MB_TAR_LARGEST, an archive without its end, checksums that are wrong. */
 mb_err mb_tar_next(mb_tar *t, mb_tar_entry *entry, bool *more);
 
 /* The content of the entry that was found last, with a NUL behind it; once. The caller frees. */
