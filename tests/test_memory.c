@@ -174,7 +174,7 @@ Test(memory, that_a_device_does_not_have_is_said_with_what_would_make_it_fit)
     mb_model_config config = config_of(mot, 0);
     mb_model *m;
 
-    config.batch = 1 << 16;
+    config.batch = 1 << 10;
     config.len = 1 << 14;
     cr_assert_eq(mb_model_open(c, mot, &config, 1, &m), MB_ENOMEM);
     for (size_t i = 0; i < sizeof expected / sizeof *expected; i++)
