@@ -112,9 +112,11 @@ void mb_arena_reset(mb_arena *a)
     a->used = 0;
     if (!a->blocks)
         return;
-    if (a->blocks->next || a->blocks->size < a->peak) { /* the next pass finds one block for all */
+    if (a->blocks->next || a->blocks->size < a->peak) {
+        /* The next pass finds one block for all, and some more: learned routes keep other numbers
+           of rows in every step, and memory that is new to a process is dear. */
         mb_arena_free(a);
-        add_block(a, round_up(a->peak));
+        add_block(a, round_up(a->peak + a->peak / 8));
     }
     if (a->blocks)
         a->blocks->used = 0;
