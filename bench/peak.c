@@ -31,18 +31,26 @@ static float chains(int64_t times, float start)
     return total;
 }
 
-/* Multiply-adds per nanosecond of the processor time of the calling thread. */
+/* Multiply-adds per nanosecond of the processor time of the calling thread, the best of PARTS: what
+   disturbs a part is not the machine's, and a step is long enough to have its share of it. */
 static double rate(void)
 {
-    enum { TIMES = 1 << 17 }; /* 25 M multiply-adds of 8 lanes: 5 ms at 100 GFLOP/s */
+    enum { PARTS = 8, TIMES = 1 << 16 }; /* 2.5 ms each at 100 GFLOP/s */
     volatile float point = 0; /* read and written between the clocks: so the loop stays there */
-    struct timespec begun, ended;
+    double best = 0;
 
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &begun);
-    point = chains(TIMES, point);
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ended);
-    return (double)LANES * CHAINS * TIMES /
-           (double)((ended.tv_sec - begun.tv_sec) * 1000000000 + ended.tv_nsec - begun.tv_nsec);
+    for (int i = 0; i < PARTS; i++) {
+        struct timespec begun, ended;
+        double each;
+
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &begun);
+        point = chains(TIMES, point);
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ended);
+        each = (double)LANES * CHAINS * TIMES /
+               (double)((ended.tv_sec - begun.tv_sec) * 1000000000 + ended.tv_nsec - begun.tv_nsec);
+        best = each > best ? each : best;
+    }
+    return best;
 }
 
 double mb_peak(int threads)

@@ -3,9 +3,8 @@
 #ifndef MB_BENCH_PEAK_H
 #define MB_BENCH_PEAK_H
 
-/* FLOP/s of fp32 multiply-adds on registers alone, on THREADS threads at once for about 5 ms: the
-   sum of what each reaches in its own processor time, so that a core that is taken away from one of
-   them for a while does not count as a slow one. */
+/* FLOP/s of fp32 multiply-adds on registers alone, on THREADS threads at once for about 20 ms: the
+   sum of the best that each reaches in its own processor time. */
 double mb_peak(int threads);
 
 #endif
