@@ -45,6 +45,7 @@ mb_err mb_generate_prompts(const mb_data *d, const mb_generate_plan *plan, int64
         err = mb_data_parts(d, plan->split, at, &p);
         if (err) {
             free(*document);
+            *n = 0;
             return err;
         }
         if (!p.mixed && p.part[plan->direction.prompt].n && p.part[plan->direction.answer].n)

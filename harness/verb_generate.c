@@ -209,8 +209,7 @@ static mb_err generate(const generate_options *o, mb_store *s, const mb_loaded *
             free(shown);
         }
     }
-    if (!err)
-        mb_generated_free(&g);
+    mb_generated_free(&g);
     free(file);
     return err;
 }
