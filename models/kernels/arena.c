@@ -113,10 +113,11 @@ void mb_arena_reset(mb_arena *a)
     if (!a->blocks)
         return;
     if (a->blocks->next || a->blocks->size < a->peak) {
-        /* The next pass finds one block for all, and some more: learned routes keep other numbers
-           of rows in every step, and memory that is new to a process is dear. */
+        /* The next pass finds one block for all, and in host memory some more: learned routes keep
+           other numbers of rows there in every step, and memory that is new to a process is dear.
+         */
         mb_arena_free(a);
-        add_block(a, round_up(a->peak + a->peak / 8));
+        add_block(a, round_up(a->peak + (a->alloc ? 0 : a->peak / 8)));
     }
     if (a->blocks)
         a->blocks->used = 0;

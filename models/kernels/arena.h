@@ -2,8 +2,8 @@
    (op.c, ctx.c, recompute.c) only.
 
    The first pass may grow it block by block; a reset leaves one block of the most that was in use,
-   and an eighth, so later passes of about the same size allocate nothing. Blocks come from a->alloc, or are plain host
-   memory where that is NULL. */
+   and in host memory an eighth, so later passes of about the same size allocate nothing. Blocks
+   come from a->alloc, or are plain host memory where that is NULL. */
 #ifndef MB_KERNELS_ARENA_H
 #define MB_KERNELS_ARENA_H
 
