@@ -234,15 +234,22 @@ mb_err mb_model_step(mb_model *m, const mb_batch *batches, int n, const mb_optim
     return MB_OK;
 }
 
+/* Losses of BATCH, which are not training and so not in the ledger, until it counts again. */
+static mb_err look(mb_model *m, const mb_batch *batch, mb_pass *p)
+{
+    MB_TRY(check_batch(m, batch));
+    mb_ctx_count(m->c, false);
+    mb_pass_begin(p, m, batch);
+    run(p, m, (scales){ 0 });
+    return MB_OK;
+}
+
 mb_err mb_model_evaluate(mb_model *m, const mb_batch *batch, mb_losses *out)
 {
     mb_pass p;
     mb_err err;
 
-    MB_TRY(check_batch(m, batch));
-    mb_ctx_count(m->c, false);
-    mb_pass_begin(&p, m, batch);
-    run(&p, m, (scales){ 0 });
+    MB_TRY(look(m, batch, &p));
     err = finish(&p, out);
     mb_ctx_count(m->c, true);
     return err;
@@ -253,10 +260,7 @@ mb_err mb_model_losses(mb_model *m, const mb_batch *batch, float *loss)
     mb_pass p;
     mb_err err;
 
-    MB_TRY(check_batch(m, batch));
-    mb_ctx_count(m->c, false);
-    mb_pass_begin(&p, m, batch);
-    run(&p, m, (scales){ 0 });
+    MB_TRY(look(m, batch, &p));
     err = mb_ctx_sync(m->c);
     for (int64_t i = 0; i < p.tokens; i++)
         loss[i] = p.loss[p.span.at ? p.span.at[i] : i];

@@ -116,7 +116,8 @@ static inline float softmax_sum(float *x, int64_t n, float scale, float *lse)
 /* All inlined, so that it does not matter how a machine without such vectors would pass them. */
 #pragma GCC diagnostic ignored "-Wpsabi"
 
-typedef float lanes __attribute__((vector_size(32), aligned(4), may_alias));
+enum { LANES = 8 };
+typedef float lanes __attribute__((vector_size(LANES * sizeof(float)), aligned(4), may_alias));
 #define LANES_INLINE static inline __attribute__((always_inline))
 
 LANES_INLINE lanes lanes_at(const float *x)
@@ -145,10 +146,10 @@ LANES_INLINE lanes fused_lanes(lanes a, lanes b, lanes c)
 #endif
 }
 
-/* to = the transpose of 8 numbers each of 8 rows; rows are TO_LD and LD apart. */
-LANES_INLINE void turn_lanes(float *to, int64_t to_ld, const float *from, int64_t ld)
+/* to = the transpose of 8 rows' numbers AT .. AT+7; rows of TO are TO_LD apart. */
+LANES_INLINE void turn_rows(float *to, int64_t to_ld, const float *const row[8], int64_t at)
 {
-#define ROW(i)       lanes_at(from + i * ld)
+#define ROW(i)       lanes_at(row[i] + at)
 #define OUT(i, x)    put_lanes(to + i * to_ld, x)
 #define LOW(a, b)    __builtin_shufflevector(a, b, 0, 8, 1, 9, 4, 12, 5, 13)
 #define HIGH(a, b)   __builtin_shufflevector(a, b, 2, 10, 3, 11, 6, 14, 7, 15)
@@ -179,6 +180,15 @@ LANES_INLINE void turn_lanes(float *to, int64_t to_ld, const float *from, int64_
 #undef ODD
 #undef FIRST
 #undef SECOND
+}
+
+/* The same of rows that are LD apart. */
+LANES_INLINE void turn_lanes(float *to, int64_t to_ld, const float *from, int64_t ld)
+{
+    const float *const row[8] = { from,          from + ld,     from + 2 * ld, from + 3 * ld,
+                                  from + 4 * ld, from + 5 * ld, from + 6 * ld, from + 7 * ld };
+
+    turn_rows(to, to_ld, row, 0);
 }
 
 /* A vector whose sum is that of x[j] y[j], j < n. */
