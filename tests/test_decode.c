@@ -12,6 +12,14 @@
 
 enum { B = 3, L = 10, BOS = 0 };
 
+static mb_err feed(mb_decoder *d, const int32_t *token, const uint8_t *modality,
+                   const int32_t *sequence, int64_t n, float *logits)
+{
+    mb_feed rows = { .token = token, .modality = modality, .sequence = sequence, .n = n };
+
+    return mb_decoder_feed(d, &rows, logits);
+}
+
 /* B documents of L tokens of both modalities. */
 typedef struct documents {
     int32_t token[B * L];
@@ -65,8 +73,7 @@ static float *fed_logits(mb_model *m, mb_decoder *decoder, const documents *d)
                 modality[n] = d->modality[b * L + at[b]];
                 sequence[n++] = b;
             }
-        cr_assert_eq(mb_decoder_feed(decoder, token, modality, sequence, n, now), MB_OK, "%s",
-                     mb_message());
+        cr_assert_eq(feed(decoder, token, modality, sequence, n, now), MB_OK, "%s", mb_message());
         for (int64_t i = 0; i < n; i++)
             memcpy(all + (sequence[i] * L + at[sequence[i]] - 1) * v, now + sequence[i] * v,
                    (size_t)v * sizeof *all);
@@ -172,11 +179,9 @@ Test(decode, other_sequences_do_not_matter)
         decoder = open_decoder(m);
         for (int i = 0; i < B * L; i++)
             sequence[i] = i / L;
-        cr_assert_eq(mb_decoder_feed(decoder, d.token, d.modality, sequence, B * L, together),
-                     MB_OK);
+        cr_assert_eq(feed(decoder, d.token, d.modality, sequence, B * L, together), MB_OK);
         mb_decoder_clear(decoder);
-        cr_assert_eq(mb_decoder_feed(decoder, d.token + L, d.modality + L, sequence + L, L, alone),
-                     MB_OK);
+        cr_assert_eq(feed(decoder, d.token + L, d.modality + L, sequence + L, L, alone), MB_OK);
         cr_expect_eq(memcmp(together + config.vocab, alone + config.vocab,
                             (size_t)config.vocab * sizeof *alone),
                      0, "%s", a->name);
@@ -233,7 +238,7 @@ static void expect_refusal(mb_decoder *d, int32_t token, uint8_t modality, int32
 {
     float logits[B * 32];
 
-    cr_expect_eq(mb_decoder_feed(d, &token, &modality, &sequence, 1, logits), MB_EINVAL);
+    cr_expect_eq(feed(d, &token, &modality, &sequence, 1, logits), MB_EINVAL);
     cr_expect(strstr(mb_message(), words), "%s", mb_message());
 }
 
@@ -261,7 +266,7 @@ Test(decode, a_full_sequence_is_refused_and_left_as_it_was)
     uint8_t modality[L] = { 0 };
     float logits[B * 32];
 
-    cr_assert_eq(mb_decoder_feed(d, token, modality, sequence, L, logits), MB_OK);
+    cr_assert_eq(feed(d, token, modality, sequence, L, logits), MB_OK);
     expect_refusal(d, 1, MB_TEXT, 0, "sequence 0: expected at most 10 tokens");
     cr_expect_eq(mb_decoder_bytes(d), (size_t)(2 * B * L * 2 * 8) * sizeof(float));
     mb_decoder_close(d);

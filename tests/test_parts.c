@@ -66,7 +66,7 @@ Test(parts, an_image_is_made_of_its_centroids)
     cr_assert_eq(mb_render_open(d, &r), MB_OK, "%s", mb_message());
     cr_expect_eq(mb_render_shape(r).side, 28);
     cr_expect_eq(mb_render_shape(r).channels, 1);
-    mb_render_image(r, p.part[MB_IMAGE].token, image);
+    mb_render_image(r, &p.part[MB_IMAGE], image);
     for (int y = 0; y < 4; y++) /* patch 8: the second row of patches, the second patch */
         cr_expect_eq(memcmp(image + (4 + y) * 28 + 4,
                             codebook.data + (p.part[MB_IMAGE].token[8] - first) * 16 + y * 4, 4),
