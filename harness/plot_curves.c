@@ -48,13 +48,14 @@ static void write_data(const mb_rows *rows, FILE *out)
         }
 }
 
-static void write_time_unit(const mb_rows *rows, FILE *out)
+static void write_times(const mb_rows *rows, FILE *out)
 {
     double longest = 0;
 
     for (size_t i = 0; i < rows->n; i++)
         if (rows->cell[i * rows->columns + SECONDS].real > longest)
             longest = rows->cell[i * rows->columns + SECONDS].real;
+    fprintf(out, "rows = %d\n", longest > 0 ? 2 : 1); /* NULL is 0 */
     if (longest < 300)
         fputs("seconds = 1.0\nunit = 's'\n", out);
     else if (longest < 5 * 3600)
@@ -97,7 +98,7 @@ static void write_variables(const mb_rows *rows, const char *workload, FILE *out
     write_column("plain_losses", rows, &modalities, PLAIN, out);
     write_column("better_losses", rows, &modalities, BETTER, out);
     write_column("squared", rows, &modalities, SQUARED, out);
-    write_time_unit(rows, out);
+    write_times(rows, out);
     free(headline);
 }
 

@@ -1,7 +1,7 @@
-# Validation loss against training FLOPs (above) and training time (below), one column of panels per
-# modality. Set before: data (file), archs, modalities (lists of words), seeds (number), headline,
+# Validation loss against training FLOPs (above) and, unless a shared machine spoiled it, training time (below), one
+# column of panels per modality. Set before: data (file), archs, modalities (lists of words), seeds (number), headline,
 # plain_losses, better_losses (lists by modality, NaN: none), squared (likewise, 1: its losses are squared errors),
-# seconds (of the unit of time), unit (its name), plain (1: letters instead of lines).
+# rows (1: there are no times), seconds (of the unit of time), unit (its name), plain (1: letters instead of lines).
 #
 # data has one block per (modality, arch): its seeds as separate lines, then one more block for the
 # mean. Columns: FLOPs, seconds, loss.
@@ -49,9 +49,9 @@ set offsets 0, 0, graph 0.03, graph 0.05
 set xrange [0:*]
 
 # Each panel: seeds as thin lines, their mean with points, dense's least loss.
-set multiplot layout 2, M title headline font ',14' \
+set multiplot layout rows, M title headline font ',14' \
     margins 0.14 / M, 1 - 0.05 / M, 0.09, 0.88 spacing 0.12 / M, 0.15
-do for [row = 1:2] {
+do for [row = 1:rows] {
     do for [m = 1:M] {
         scale = row == 1 ? 1.0 : seconds
         legend = row == 1 && m == M
