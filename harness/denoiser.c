@@ -1,7 +1,8 @@
 /* For Gaussian numbers x of covariance C the best guess of e from z = sqrt(a) x + sqrt(1-a) e is
-   linear, and for others no linear guess is better. Its error needs the trace of an inverse for
-   each step: of a tridiagonal matrix that has C's eigenvalues. v = (sqrt(a) z - x) / sqrt(1-a), up
-   to what z tells, and e = (z - sqrt(a) x) / sqrt(1-a), so v's error is e's divided by a. */
+   linear, and for others no linear guess is better. Its squared error needs the trace of an inverse
+   for each step: of a tridiagonal matrix that has C's eigenvalues. Since z is known, e = (z -
+   sqrt(a) x) / sqrt(1-a) and v = (sqrt(a) z - x) / sqrt(1-a) are missed by as much as x is, each
+   with its factor: v's squared error is e's divided by a. */
 #include "harness/denoiser.h"
 
 #include "base/file.h"
