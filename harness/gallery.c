@@ -71,15 +71,15 @@ static mb_err write_one(const gallery *a, int64_t i, FILE *f)
 static mb_err write_text(const gallery *a)
 {
     const mb_generate_plan *plan = a->plan;
-    char *path = mb_format("%s.txt", a->base);
+    char *path = mb_format("%s.txt", a->base), *how = mb_generate_how(a->l, plan);
     mb_replace r;
     mb_err err = mb_replace_open(path, &r);
 
     if (!err) {
-        fprintf(r.file, "%s to %s, %s of %s, split %s, temperature %g, top p %g, seed %llu\n\n",
+        fprintf(r.file, "%s to %s, %s of %s, split %s, %s, seed %llu\n\n",
                 mb_modality_name[plan->direction.prompt], mb_modality_name[plan->direction.answer],
-                a->l->arch, a->l->workload, mb_split_name[plan->split], plan->sampling.temperature,
-                plan->sampling.top_p, (unsigned long long)plan->seed);
+                a->l->arch, a->l->workload, mb_split_name[plan->split], how,
+                (unsigned long long)plan->seed);
         for (int64_t i = 0; !err && i < a->g->n; i++)
             err = write_one(a, i, r.file);
         if (err)
@@ -88,6 +88,7 @@ static mb_err write_text(const gallery *a)
             err = mb_replace_commit(&r);
     }
     free(path);
+    free(how);
     return err;
 }
 
@@ -142,10 +143,12 @@ static mb_err fill_grid(const gallery *a, grid *g)
         err = parts_of(a, i, &p);
         if (err)
             break;
-        mb_render_image(a->render, p.part[MB_IMAGE].token, image);
+        mb_render_image(a->render, &p.part[MB_IMAGE], image);
         put(g, i, 0, image);
         if (g->per > 1) {
-            mb_render_image(a->render, a->g->sample[i].answer, image);
+            const mb_segment made = mb_sampled_segment(&a->g->sample[i]);
+
+            mb_render_image(a->render, &made, image);
             put(g, i, 1, image);
         }
         mb_parts_free(&p);
