@@ -27,11 +27,6 @@ size_t mb_data_patch_bytes(const mb_data *d)
     return mb_patch_size(&d->ids);
 }
 
-bool mb_data_pixels(const mb_data *d)
-{
-    return d->ids.patch > 0 && !d->ids.half;
-}
-
 void mb_data_patches_read(const mb_data *d, const uint8_t *patch, int64_t n, float *number)
 {
     for (int64_t i = 0; i < n; i++)

@@ -176,8 +176,6 @@ void mb_batch_place_image(mb_batch *b, int64_t to, int64_t n, const mb_data *d,
 size_t mb_data_patch_bytes(const mb_data *d);
 void mb_data_patches_read(const mb_data *d, const uint8_t *patch, int64_t n, float *number);
 void mb_data_patches_write(const mb_data *d, const float *number, int64_t n, uint8_t *patch);
-/* Whether they are pixels, and not latents of the user's own. */
-bool mb_data_pixels(const mb_data *d);
 
 int mb_data_bos(const mb_data *d); /* -1: documents have none (shards without bos) */
 

@@ -1,6 +1,7 @@
 #include "workloads/parts.h"
 
 #include "workloads/bpe.h"
+#include "workloads/latents.h"
 #include "workloads/patches.h"
 #include "workloads/set.h"
 #include "workloads/speaker.h"
@@ -109,6 +110,7 @@ struct mb_render {
     mb_map codebook;      /* (K, 16 * channels); none where images are patches */
     mb_image_shape shape; /* side 0: no images */
     mb_speaker *speaker;  /* NULL: no speech */
+    mb_latents latents;   /* side 0: images are none */
 };
 
 /* Patches of an image side by side; 0: they are no square. */
@@ -144,12 +146,14 @@ mb_err mb_render_open(const mb_data *d, mb_render **out)
     r->ids = d->ids;
     if (mb_exists(merges))
         err = mb_bpe_load(merges, &r->bpe);
-    if (mb_data_pixels(d) && d->ids.patch % 16 == 0)
+    if (d->ids.patch > 0 && !d->ids.half && d->ids.patch % 16 == 0)
         r->shape = (mb_image_shape){ 4 * patches_across(&d->ids), d->ids.patch / 16 };
     else if (!err && mb_exists(codebook))
         err = open_codebook(r, codebook);
     if (!err && mb_exists(units))
         err = mb_speaker_open(d->folder, d->ids.speech[1] - d->ids.speech[0], &r->speaker);
+    if (!err)
+        err = mb_latents_open(d, &r->latents);
     free(units);
     free(merges);
     free(codebook);
@@ -166,6 +170,7 @@ void mb_render_close(mb_render *r)
     mb_bpe_free(r->bpe);
     mb_map_close(&r->codebook);
     mb_speaker_close(r->speaker);
+    mb_latents_free(&r->latents);
     free(r);
 }
 
@@ -215,6 +220,18 @@ void mb_render_image(const mb_render *r, const mb_segment *segment, uint8_t *ima
         code[i] = (uint16_t)(segment->token[i] - r->ids.image[0]);
     mb_image_decode(r->shape, code, r->codebook.data, image);
     free(code);
+}
+
+bool mb_render_latents(const mb_render *r, int64_t shape[3])
+{
+    shape[0] = r->latents.channels;
+    shape[1] = shape[2] = r->latents.side;
+    return r->latents.side > 0;
+}
+
+void mb_render_latent(const mb_render *r, const uint8_t *patch, float *out)
+{
+    mb_latents_join(&r->latents, &r->ids, patch, out);
 }
 
 bool mb_render_speaks(const mb_render *r)

@@ -50,6 +50,11 @@ mb_image_shape mb_render_shape(const mb_render *r);
 /* The image (side, side, channels) of a whole image's ids, or patches. */
 void mb_render_image(const mb_render *r, const mb_segment *segment, uint8_t *image);
 
+/* Whether the set's images are latents, (channels, side, side) of the user's encoder. */
+bool mb_render_latents(const mb_render *r, int64_t shape[3]);
+/* The image of latents' patches as that encoder made it, (channels, side, side). */
+void mb_render_latent(const mb_render *r, const uint8_t *patch, float *out);
+
 /* Whether the set knows how its speech ids sound: those of the user's own units do not. */
 bool mb_render_speaks(const mb_render *r);
 /* The sound of N speech ids, 40 ms each: rough, see speaker.c. Freed with mb_sound_free(). */
