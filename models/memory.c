@@ -63,7 +63,7 @@ static int64_t patch_elements(const mb_model *m)
     const mb_model_config *g = &m->config;
     int64_t t = g->batch * g->len;
 
-    return g->patch > 0 ? t * (3 * g->width + 3 * g->patch + MB_TIME_FEATURES) : 0;
+    return g->patch > 0 ? t * mb_coder_of(g)->elements(g) : 0;
 }
 
 static int64_t activation_elements(const mb_model *m, int64_t s)
@@ -94,7 +94,7 @@ static int64_t patch_bytes(const mb_model *m)
 {
     const mb_model_config *g = &m->config;
 
-    return g->patch > 0 ? g->batch * g->len * (28 + 8 * g->patch + 4 * MB_TIME_FEATURES) : 0;
+    return g->patch > 0 ? g->batch * g->len * mb_coder_of(g)->bytes(g) : 0;
 }
 
 static uint64_t matrix_elements(const mb_model *m)

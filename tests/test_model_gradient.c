@@ -127,6 +127,31 @@ Test(gradient, of_every_parameter_is_the_slope_of_the_loss_with_patches)
     }
 }
 
+/* Of patches of one pixel, four, and sixteen; images of all sizes, squares or not. */
+Test(gradient, of_every_parameter_is_the_slope_of_the_loss_with_a_unet)
+{
+    static const struct {
+        const char *arch;
+        int patch, side;
+        enum mb_recomputed recompute;
+    } cases[] = { { "dense", 3, 1, MB_RECOMPUTE_NONE },
+                  { "mot", 8, 2, MB_RECOMPUTE_NONE },
+                  { "mot", 4, 2, MB_RECOMPUTE_LAYER },
+                  { "dense", 16, 4, MB_RECOMPUTE_NONE } };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        mb_model_config config = tiny_config(mb_arch_find(cases[i].arch));
+
+        config.norm = MB_PRE;
+        config.patch_coder = MB_PATCH_UNET;
+        config.patch = cases[i].patch;
+        config.patch_side = cases[i].side;
+        config.unet_channels = 3;
+        config.recompute = cases[i].recompute;
+        check_model(mb_arch_find(cases[i].arch), &config);
+    }
+}
+
 /* Everything that a router can be asked for at once, random draws included. */
 Test(gradient, flows_through_jitter_auxiliary_losses_and_drops)
 {
