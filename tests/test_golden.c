@@ -23,14 +23,32 @@ static const struct allowed {
     double tensor, loss;
 } allowed[] = { [MB_FP32] = { 1e-5, 1e-5 }, [MB_BF16] = { 0.08, 0.01 } };
 
-static const char *const cases[] = {
-    "dense-post",           "dense-pre",       "switch-post",     "switch-pre",
-    "moe-ec-post",          "moe-ec-pre",      "mot-post",        "mot-pre",
-    "gshard-post",          "mot-ffn-post",    "mot-ffn-qkv-pre", "switch-gate-inside",
-    "switch-router-losses", "switch-drops",    "moe-ec-softmax",  "dense-z-loss",
-    "dense-no-qk-norm",     "dense-decay-all", "dense-clip",      "mot-accumulate",
-    "dense-patches",        "switch-patches",  "moe-ec-patches",  "mot-patches"
-};
+static const char *const cases[] = { "dense-post",
+                                     "dense-pre",
+                                     "switch-post",
+                                     "switch-pre",
+                                     "moe-ec-post",
+                                     "moe-ec-pre",
+                                     "mot-post",
+                                     "mot-pre",
+                                     "gshard-post",
+                                     "mot-ffn-post",
+                                     "mot-ffn-qkv-pre",
+                                     "switch-gate-inside",
+                                     "switch-router-losses",
+                                     "switch-drops",
+                                     "moe-ec-softmax",
+                                     "dense-z-loss",
+                                     "dense-no-qk-norm",
+                                     "dense-decay-all",
+                                     "dense-clip",
+                                     "mot-accumulate",
+                                     "dense-patches",
+                                     "switch-patches",
+                                     "moe-ec-patches",
+                                     "mot-patches",
+                                     "mot-unet",
+                                     "dense-unet" };
 static const char *const backends[] = { "ref", "cpu", "cuda" };
 enum { CASES = sizeof cases / sizeof *cases, BACKENDS = sizeof backends / sizeof *backends };
 
@@ -83,6 +101,11 @@ static bool with_patches(const mb_safetensors *s)
     return mb_safetensors_metadata(s, "patch") != NULL;
 }
 
+static bool with_unet(const mb_safetensors *s)
+{
+    return mb_safetensors_metadata(s, "unet_channels") != NULL;
+}
+
 static mb_model_config config_of(const mb_safetensors *s)
 {
     return (mb_model_config){
@@ -109,6 +132,9 @@ static mb_model_config config_of(const mb_safetensors *s)
         .len = (int64_t)number(s, "len"),
         .patch = with_patches(s) ? (int)number(s, "patch") : 0,
         .patch_weight = with_patches(s) ? (float)number(s, "patch_weight") : 0,
+        .patch_coder = with_unet(s) ? MB_PATCH_UNET : MB_PATCH_LINEAR,
+        .patch_side = with_unet(s) ? (int)number(s, "patch_side") : 0,
+        .unet_channels = with_unet(s) ? (int)number(s, "unet_channels") : 0,
     };
 }
 
@@ -129,7 +155,7 @@ static mb_optimizer_config optimizer_of(const mb_safetensors *s)
 /* Patches of micro-batch I, which the file has without their noise: put behind it as streams do. */
 static void add_patches(const mb_safetensors *s, int i, mb_batch *b)
 {
-    enum { MOST = 128 };
+    enum { MOST = 512 };
     static float noisy[2][MOST], wanted[2][MOST];
     int64_t n = b->batch * b->len, patch = (int64_t)number(s, "patch");
     const float *clean = (const float *)tensor(s, "F32", "", "clean")->data + i * n * patch;
