@@ -94,6 +94,12 @@ const int32_t *mb_pass_order(const mb_pass *p, const int32_t *row);
 mb_tensor *mb_model_matrix(mb_model *m, int64_t rows, int64_t cols, char *name);
 mb_tensor *mb_model_norm(mb_model *m, int64_t cols, char *name);
 
+typedef struct mb_patch_memory { /* that one patch takes */
+    int64_t kept;                /* elements of activations, */
+    int64_t under; /* and of those, gradients among them, that only its backward has */
+    int64_t bytes; /* of memory of the host */
+} mb_patch_memory;
+
 /* What makes rows of the hidden state of patches, and predictions of what the head would read. */
 typedef struct mb_coder {
     int params; /* that it has at most */
@@ -102,8 +108,7 @@ typedef struct mb_coder {
     void (*begin)(mb_pass *p, const mb_model *m, const mb_batch *batch);
     mb_tensor *(*in)(mb_pass *p, const mb_model *m);                /* (all, D) */
     mb_tensor *(*out)(mb_pass *p, const mb_model *m, mb_tensor *x); /* (noisy, S) of x (R, D) */
-    int64_t (*elements)(const mb_model_config *config); /* for one patch: of activations, ... */
-    int64_t (*bytes)(const mb_model_config *config);    /* ... and in memory of the host */
+    mb_patch_memory (*memory)(const mb_model_config *config);
 } mb_coder;
 
 extern const mb_coder mb_linear_coder, mb_unet_coder;

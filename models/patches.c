@@ -118,14 +118,10 @@ static mb_tensor *out(mb_pass *p, const mb_model *m, mb_tensor *x)
 }
 
 /* In: as it comes and its product; out: gathered and predicted; their gradients. */
-static int64_t elements(const mb_model_config *g)
+static mb_patch_memory memory(const mb_model_config *g)
 {
-    return 3 * g->width + 3 * g->patch + MB_TIME_FEATURES;
-}
-
-static int64_t bytes(const mb_model_config *g)
-{
-    return 28 + 8 * g->patch + 4 * MB_TIME_FEATURES;
+    return (mb_patch_memory){ .kept = 3 * g->width + 3 * g->patch + MB_TIME_FEATURES,
+                              .bytes = 28 + 8 * g->patch + 4 * MB_TIME_FEATURES };
 }
 
 const mb_coder mb_linear_coder = {
@@ -135,8 +131,7 @@ const mb_coder mb_linear_coder = {
     .begin = begin,
     .in = in,
     .out = out,
-    .elements = elements,
-    .bytes = bytes,
+    .memory = memory,
 };
 
 const mb_coder *mb_coder_of(const mb_model_config *config)

@@ -172,8 +172,8 @@ static grid make_grid(mb_ctx *c, const image *images, int64_t n, int64_t patches
         patch[i] = (int32_t)(i / pixels);
     return (grid){ .around = around,
                    .all = mb_route_all(c, rows),
-                   .patch = side == 1 ? mb_route_all(c, rows)
-                                      : mb_route_rows(c, patches, patch, rows) };
+                   .patch =
+                       side == 1 ? mb_route_all(c, rows) : mb_route_rows(c, patches, patch, rows) };
 }
 
 /* Patches in a row that see the same are an image. Returns how many there are. */
@@ -320,14 +320,33 @@ static mb_tensor *out(mb_pass *p, const mb_model *m, mb_tensor *x)
 
 /* ---- memory --------------------------------------------------------------------------------- */
 
-static int64_t elements(const mb_model_config *g)
+enum { GRADIENTS = 16 }; /* of a scale: rows that are unfolded, gated, skip, ... at once */
+
+/* What a block makes, of Q rows for a patch: its step, that for each row (where there are more),
+   two sums, a norm, two unfolded, gated and not, a product. */
+static int64_t block_elements(const mb_model_config *m, int64_t q)
 {
-    return 0;
+    int64_t c = m->unet_channels;
+
+    return (25 + (q > 1)) * q * c + q + c;
 }
 
-static int64_t bytes(const mb_model_config *g)
+static mb_patch_memory memory(const mb_model_config *m)
 {
-    return 0;
+    int64_t c = m->unet_channels, q = pixels_of(m);
+    bool again = m->recompute == MB_RECOMPUTE_LAYER;
+    mb_patch_memory n = { .kept = 3 * m->width + (3 + PLACES) * m->patch + MB_TIME_FEATURES +
+                                  (2 + 3 * q) * c,
+                          .under = again ? block_elements(m, q) : 0,
+                          .bytes = 64 + 8 * m->patch + 4 * MB_TIME_FEATURES };
+
+    for (; q > 0; q /= 4) {
+        n.kept +=
+            2 * (again ? q * c : block_elements(m, q)) + 2 * q * c + (q > 1 ? q / 4 + q : 0) * c;
+        n.under += GRADIENTS * q * c;
+        n.bytes += 4 * PLACES * q + (q > 1 ? 8 * q + 4 : 0);
+    }
+    return n;
 }
 
 const mb_coder mb_unet_coder = {
@@ -337,6 +356,5 @@ const mb_coder mb_unet_coder = {
     .begin = begin,
     .in = in,
     .out = out,
-    .elements = elements,
-    .bytes = bytes,
+    .memory = memory,
 };
