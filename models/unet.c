@@ -176,13 +176,14 @@ static grid make_grid(mb_ctx *c, const image *images, int64_t n, int64_t patches
                        side == 1 ? mb_route_all(c, rows) : mb_route_rows(c, patches, patch, rows) };
 }
 
-/* Patches in a row that see the same are an image. Returns how many there are. */
+/* Patches at positions in a row that see as far are an image. Returns how many there are. */
 static int64_t find_images(const mb_pass *p, const mb_batch *b, image *out)
 {
     int64_t n = 0, patch = 0;
 
     for (int64_t i = 0; i < p->tokens; i++) {
-        bool goes_on = i % b->len > 0 && b->noise[i - 1] >= 0 && b->hi[i - 1] == b->hi[i];
+        bool goes_on = i % b->len > 0 && b->noise[i - 1] >= 0 && b->hi[i - 1] == b->hi[i] &&
+                       b->position[i - 1] + 1 == b->position[i];
 
         if (b->noise[i] < 0)
             continue;
