@@ -7,10 +7,8 @@
 #include <string.h>
 
 const mb_direction mb_directions[MB_DIRECTIONS] = {
-    { MB_TEXT, MB_IMAGE },
-    { MB_IMAGE, MB_TEXT },
-    { MB_TEXT, MB_SPEECH },
-    { MB_SPEECH, MB_TEXT },
+    { MB_TEXT, MB_IMAGE },  { MB_IMAGE, MB_TEXT },   { MB_TEXT, MB_SPEECH },
+    { MB_SPEECH, MB_TEXT }, { MB_IMAGE, MB_SPEECH }, { MB_SPEECH, MB_IMAGE },
 };
 
 /* ---- prompts -------------------------------------------------------------------------------- */

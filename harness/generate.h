@@ -11,7 +11,7 @@ typedef struct mb_direction { /* modalities */
 } mb_direction;
 
 extern const mb_direction mb_directions[]; /* all that there may be */
-enum { MB_DIRECTIONS = 4 };
+enum { MB_DIRECTIONS = 6 };
 
 typedef struct mb_generate_plan {
     mb_direction direction;

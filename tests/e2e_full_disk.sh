@@ -12,7 +12,7 @@ if mount -t tmpfs -o size=2m none disk 2>/dev/null; then
     rm disk/filler # reading the database takes a little room too
 else
     (
-        ulimit -f 400
+        ulimit -f 1200
         train disk/full.db -a dense -S workload.steps=20000 -S workload.eval_every=50
     )
     code=$?

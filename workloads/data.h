@@ -2,7 +2,7 @@
 
    A prepared set is one folder under mb_data_home(), in one internal format whatever the source:
    manifest.json (sources, parameters, checksums, counts), and per split tokens.u16 or .u32 with
-   documents.u64 (first token of each document, and the end), perhaps patches.u8. */
+   documents.u64 (first token of each document, and the end), perhaps patches.u8 or .f16. */
 #ifndef MB_WORKLOADS_DATA_H
 #define MB_WORKLOADS_DATA_H
 
@@ -36,14 +36,16 @@ extern const char *const mb_section_name[MB_SECTIONS]; /* "pairs", "texts", "hum
 typedef struct mb_import {
     const char *format;
     const char *const *file[MB_SPLITS]; /* each ends with NULL, or is NULL */
-    const char *root; /* folder that pictures and sounds are named relative to; NULL: their file's
-                       */
-    int hold_out;     /* 2 or more */
-    int text_vocab;   /* 0: as many as the texts fill, at most 4096 */
-    int side;         /* of the square that pictures are made, pixels; a multiple of 4 */
-    int codes, units; /* ids of images and of speech */
-    bool synthetic;   /* speech is by synthetic voices, not by people */
-    bool drop;        /* leave out of train what val or test has as well, instead of refusing it */
+    const char *root;   /* folder that pictures and sounds are named relative to; NULL: their file's
+                         */
+    int hold_out;       /* 2 or more */
+    int text_vocab;     /* 0: as many as the texts fill, at most 4096 */
+    int side;           /* of the square that pictures are made, pixels; a multiple of 4 */
+    int patch;          /* side of the squares that latents are cut into */
+    bool channels_last; /* latents are (N, H, H, C), not (N, C, H, H) */
+    int codes, units;   /* ids of images and of speech */
+    bool synthetic;     /* speech is by synthetic voices, not by people */
+    bool drop; /* leave out of train what val or test has as well, instead of refusing it */
 } mb_import;
 
 /* "jsonl", "wds", ...; NULL behind the last. ABOUT, unless NULL: what it is. */

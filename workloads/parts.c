@@ -2,6 +2,7 @@
 
 #include "workloads/bpe.h"
 #include "workloads/set.h"
+#include "workloads/speaker.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -104,6 +105,7 @@ struct mb_render {
     mb_bpe *bpe;          /* NULL: no texts */
     mb_map codebook;      /* (K, 16 * channels) */
     mb_image_shape shape; /* side 0: no images */
+    mb_speaker *speaker;  /* NULL: no speech */
 };
 
 static mb_err open_codebook(mb_render *r, const char *path)
@@ -125,6 +127,7 @@ mb_err mb_render_open(const mb_data *d, mb_render **out)
 {
     char *merges = mb_format("%s/merges.txt", d->folder);
     char *codebook = mb_format("%s/codebook.u8", d->folder);
+    char *units = mb_format("%s/units.u8", d->folder);
     mb_render *r = mb_zalloc(1, sizeof *r);
     mb_err err = MB_OK;
 
@@ -133,6 +136,9 @@ mb_err mb_render_open(const mb_data *d, mb_render **out)
         err = mb_bpe_load(merges, &r->bpe);
     if (!err && mb_exists(codebook))
         err = open_codebook(r, codebook);
+    if (!err && mb_exists(units))
+        err = mb_speaker_open(d->folder, d->ids.speech[1] - d->ids.speech[0], &r->speaker);
+    free(units);
     free(merges);
     free(codebook);
     *out = err ? NULL : r;
@@ -147,6 +153,7 @@ void mb_render_close(mb_render *r)
         return;
     mb_bpe_free(r->bpe);
     mb_map_close(&r->codebook);
+    mb_speaker_close(r->speaker);
     free(r);
 }
 
@@ -191,4 +198,19 @@ void mb_render_image(const mb_render *r, const int32_t *token, uint8_t *image)
         code[i] = (uint16_t)(token[i] - r->ids.image[0]);
     mb_image_decode(r->shape, code, r->codebook.data, image);
     free(code);
+}
+
+bool mb_render_speaks(const mb_render *r)
+{
+    return r->speaker != NULL;
+}
+
+void mb_render_speech(const mb_render *r, const int32_t *token, int64_t n, mb_sound *out)
+{
+    uint16_t *unit = mb_alloc((size_t)(n + 1) * sizeof *unit);
+
+    for (int64_t i = 0; i < n; i++)
+        unit[i] = (uint16_t)(token[i] - r->ids.speech[0]);
+    mb_speaker_say(r->speaker, unit, n, out);
+    free(unit);
 }

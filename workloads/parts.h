@@ -4,6 +4,7 @@
 
 #include "workloads/data.h"
 #include "workloads/image_tokens.h"
+#include "workloads/sound.h"
 
 /* How a part of a modality is written in a document: BEGIN, ids of first .. past-1, END. Texts have
    no begin of their own (-1), and end with the document. */
@@ -47,5 +48,10 @@ char *mb_render_text(const mb_render *r, const int32_t *token, int64_t n);
 mb_image_shape mb_render_shape(const mb_render *r);
 /* The image (side, side, channels) of a whole image's ids. */
 void mb_render_image(const mb_render *r, const int32_t *token, uint8_t *image);
+
+/* Whether the set knows how its speech ids sound: those of the user's own units do not. */
+bool mb_render_speaks(const mb_render *r);
+/* The sound of N speech ids, 40 ms each: rough, see speaker.c. Freed with mb_sound_free(). */
+void mb_render_speech(const mb_render *r, const int32_t *token, int64_t n, mb_sound *out);
 
 #endif

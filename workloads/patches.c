@@ -2,14 +2,14 @@
 
 #include "base/random.h"
 
-/* PATCH (n bytes) as numbers in -1 .. 1, behind noise, and what is wanted of it. */
-static void add_noise(const uint8_t *patch, int64_t n, int32_t step, uint64_t key,
+/* The numbers of an image at PATCH behind noise, and what is wanted of them. */
+static void add_noise(const mb_ids *ids, const uint8_t *patch, int32_t step, uint64_t key,
                       enum mb_prediction prediction, float *noisy, float *wanted)
 {
     double kept = mb_noise_kept(step);
 
-    for (int64_t i = 0; i < n; i++) {
-        float x = (float)patch[i] / 127.5f - 1, e = (float)mb_normal(key, (uint64_t)i);
+    for (int64_t i = 0; i < (int64_t)ids->tokens_per_image * ids->patch; i++) {
+        float x = mb_patch_number(ids, patch, i), e = (float)mb_normal(key, (uint64_t)i);
 
         noisy[i] = mb_noise_mix(kept, x, e);
         wanted[i] = mb_noise_wanted(prediction, kept, x, e);
@@ -53,8 +53,7 @@ mb_err mb_patches_place(const mb_ids *ids, const uint8_t *patch, uint64_t key,
         if (inside)
             b->hi[to + i] = (int32_t)(at + end - 1);
     }
-    add_noise(patch, (int64_t)ids->tokens_per_image * ids->patch, step, mb_key(key, "noise", 0, 0),
-              prediction, b->noisy + (to + first) * ids->patch,
-              b->wanted + (to + first) * ids->patch);
+    add_noise(ids, patch, step, mb_key(key, "noise", 0, 0), prediction,
+              b->noisy + (to + first) * ids->patch, b->wanted + (to + first) * ids->patch);
     return MB_OK;
 }

@@ -6,7 +6,7 @@
 #include "workloads/set.h"
 
 /* Document of N ids, placed at positions TO .. of all of B (AT .. of its sequence): its image,
-   whose bytes are PATCH (tokens_per_image, S), gets the step and noise that KEY draws, its
+   which PATCH holds (tokens_per_image, S), gets the step and noise that KEY draws, its
    positions see all of it, and no id that belongs to it is a target. MB_ECORRUPT unless the
    document has just one image of that many patches. */
 mb_err mb_patches_place(const mb_ids *ids, const uint8_t *patch, uint64_t key,

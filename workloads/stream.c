@@ -203,7 +203,8 @@ static mb_err load_bare(mb_stream *s, const piece *p)
 static mb_err place_patches(mb_stream *s, int64_t row, int64_t at, const piece *p)
 {
     const mb_ids *ids = &s->d->ids;
-    const uint8_t *patch = s->split->patch.data + p->image * ids->tokens_per_image * ids->patch;
+    int64_t size = ids->tokens_per_image * (int64_t)mb_patch_size(ids);
+    const uint8_t *patch = s->split->patch.data + p->image * size;
     mb_err err = mb_patches_place(ids, patch, p->key, s->prediction, &s->batch,
                                   row * s->batch.len + at, at, p->n);
 
