@@ -117,7 +117,7 @@ const mb_setting mb_setting_table[] = {
       false, "kind = transfusion: patches go in and out by a matrix each, or through a U-Net" },
     { "model", "patch_side", MB_SET_INT, IN(model.patch_side), INT(1, 16), "4", false,
       "patch_coder = unet: pixels along a patch of the data, a power of two" },
-    { "model", "patch_channels", MB_SET_INT, IN(patch_channels), INT(0, 65536), "0", false,
+    { "model", "patch_channels", MB_SET_INT, IN(patch_channels), INT(0, 256), "0", false,
       "kind = transfusion: numbers of a pixel; 0: those of the data" },
     { "model", "unet_channels", MB_SET_INT, IN(model.unet_channels), INT(1, 65536), "64", false,
       "patch_coder = unet: numbers that stand for a pixel, and for a patch, inside of it" },

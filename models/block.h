@@ -96,7 +96,7 @@ mb_tensor *mb_model_norm(mb_model *m, int64_t cols, char *name);
 
 typedef struct mb_patch_memory { /* that one patch takes */
     int64_t kept;                /* elements of activations, */
-    int64_t under; /* and of those, gradients among them, that only its backward has */
+    int64_t under; /* and of those that its backward alone has: gradients, what is made again */
     int64_t bytes; /* of memory of the host */
 } mb_patch_memory;
 
@@ -114,6 +114,7 @@ typedef struct mb_coder {
 extern const mb_coder mb_linear_coder, mb_unet_coder;
 const mb_coder *mb_coder_of(const mb_model_config *config);
 
+/* What tells a coder STEP of a patch. */
 void mb_time_features(int32_t step, float out[MB_TIME_FEATURES]);
 
 /* The patches of BATCH, whose rows P has sorted. */

@@ -1,4 +1,4 @@
-/* The U-Net between patches and the hidden state [Transfusion 3.2, after Ronneberger et al. 2015].
+/* The U-Net between patches and the hidden state [Transfusion 4.3, after Ronneberger et al. 2015].
 
    Down: a convolution of an image's pixels, then at every scale a residual block, and a convolution
    that makes one row of four, until a row is a patch. Up: the same way back, where every scale also
@@ -321,31 +321,24 @@ static mb_tensor *out(mb_pass *p, const mb_model *m, mb_tensor *x)
 
 /* ---- memory --------------------------------------------------------------------------------- */
 
-enum { GRADIENTS = 16 }; /* of a scale: rows that are unfolded, gated, skip, ... at once */
-
-/* What a block makes, of Q rows for a patch: its step, that for each row (where there are more),
-   two sums, a norm, two unfolded, gated and not, a product. */
-static int64_t block_elements(const mb_model_config *m, int64_t q)
-{
-    int64_t c = m->unet_channels;
-
-    return (25 + (q > 1)) * q * c + q + c;
-}
+/* Numbers for each of a scale's rows. A block: its step, the same for each row, two sums, a norm,
+   two unfolded, gated and not, a product. Else: the skip, its sum, what is halved and doubled.
+   Gradients: of what is unfolded and gated, and of what waits for its other uses. */
+enum { OF_BLOCK = 26, OF_SCALE = 3, OF_GRADIENTS = 16 };
 
 static mb_patch_memory memory(const mb_model_config *m)
 {
-    int64_t c = m->unet_channels, q = pixels_of(m);
+    int64_t c = m->unet_channels, q = pixels_of(m), block = (OF_BLOCK * q + 1) * c;
     bool again = m->recompute == MB_RECOMPUTE_LAYER;
     mb_patch_memory n = { .kept = 3 * m->width + (3 + PLACES) * m->patch + MB_TIME_FEATURES +
                                   (2 + 3 * q) * c,
-                          .under = again ? block_elements(m, q) : 0,
+                          .under = again ? block : 0,
                           .bytes = 64 + 8 * m->patch + 4 * MB_TIME_FEATURES };
 
     for (; q > 0; q /= 4) {
-        n.kept +=
-            2 * (again ? q * c : block_elements(m, q)) + 2 * q * c + (q > 1 ? q / 4 + q : 0) * c;
-        n.under += GRADIENTS * q * c;
-        n.bytes += 4 * PLACES * q + (q > 1 ? 8 * q + 4 : 0);
+        n.kept += 2 * (again ? q : OF_BLOCK * q + 1) * c + OF_SCALE * q * c;
+        n.under += OF_GRADIENTS * q * c;
+        n.bytes += (4 * PLACES + 8) * q;
     }
     return n;
 }

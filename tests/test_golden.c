@@ -18,37 +18,22 @@
    operand of a product is off by up to 2^-9 of it, and the cases are so small that little averages
    out: logits were off by 0.02, gradients by 0.05, losses by 0.002 at most, squared errors of
    patches by 0.0051. Ten steps at the rates of these cases, and what a router chooses, take any
-   such difference further: these are not compared in bf16. */
+   such difference further: these are not compared in bf16. A U-Net is many layers more: where a
+   device also keeps activations so, gradients were off by 0.12. */
 static const struct allowed {
     double tensor, loss;
-} allowed[] = { [MB_FP32] = { 1e-5, 1e-5 }, [MB_BF16] = { 0.08, 0.01 } };
+} allowed[] = { [MB_FP32] = { 1e-5, 1e-5 }, [MB_BF16] = { 0.08, 0.01 } },
+  allowed_unet_bf16 = { 0.16, 0.01 };
 
-static const char *const cases[] = { "dense-post",
-                                     "dense-pre",
-                                     "switch-post",
-                                     "switch-pre",
-                                     "moe-ec-post",
-                                     "moe-ec-pre",
-                                     "mot-post",
-                                     "mot-pre",
-                                     "gshard-post",
-                                     "mot-ffn-post",
-                                     "mot-ffn-qkv-pre",
-                                     "switch-gate-inside",
-                                     "switch-router-losses",
-                                     "switch-drops",
-                                     "moe-ec-softmax",
-                                     "dense-z-loss",
-                                     "dense-no-qk-norm",
-                                     "dense-decay-all",
-                                     "dense-clip",
-                                     "mot-accumulate",
-                                     "dense-patches",
-                                     "switch-patches",
-                                     "moe-ec-patches",
-                                     "mot-patches",
-                                     "mot-unet",
-                                     "dense-unet" };
+/* clang-format off */
+static const char *const cases[] = {
+    "dense-post", "dense-pre", "switch-post", "switch-pre", "moe-ec-post", "moe-ec-pre", "mot-post",
+    "mot-pre", "gshard-post", "mot-ffn-post", "mot-ffn-qkv-pre", "switch-gate-inside",
+    "switch-router-losses", "switch-drops", "moe-ec-softmax", "dense-z-loss", "dense-no-qk-norm",
+    "dense-decay-all", "dense-clip", "mot-accumulate", "dense-patches", "switch-patches",
+    "moe-ec-patches", "mot-patches", "mot-unet", "dense-unet",
+};
+/* clang-format on */
 static const char *const backends[] = { "ref", "cpu", "cuda" };
 enum { CASES = sizeof cases / sizeof *cases, BACKENDS = sizeof backends / sizeof *backends };
 
@@ -369,6 +354,8 @@ ParameterizedTest(struct golden_case *g, golden, agrees_with_pytorch)
     where = label;
     tolerance = &allowed[g->precision];
     cr_assert_eq(mb_safetensors_open(path, &s), MB_OK, "%s", mb_message());
+    if (with_unet(s) && g->precision == MB_BF16)
+        tolerance = &allowed_unet_bf16;
     config = config_of(s);
     arch = *mb_arch_find(text(s, "arch"));
     arch.random_second = false; /* the one draw that no other program can repeat */
