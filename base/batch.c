@@ -9,6 +9,16 @@ const char *const mb_modality_name[MB_MODALITIES] = { "text",      "image",     
                                                       "modality3", "modality4", "modality5",
                                                       "modality6", "modality7" };
 
+static void make_patches(mb_batch *b, int patch)
+{
+    size_t n = (size_t)(b->batch * b->len);
+
+    b->patch = patch;
+    b->noise = mb_zalloc(n, sizeof *b->noise);
+    b->noisy = mb_zalloc(n * (size_t)patch, sizeof *b->noisy);
+    b->wanted = mb_zalloc(n * (size_t)patch, sizeof *b->wanted);
+}
+
 void mb_batch_make(int64_t batch, int64_t len, int patch, mb_batch *out)
 {
     size_t n = (size_t)batch * (size_t)len;
@@ -23,13 +33,16 @@ void mb_batch_make(int64_t batch, int64_t len, int patch, mb_batch *out)
         .position = mb_zalloc(n, sizeof *out->position),
         .lo = mb_zalloc(n, sizeof *out->lo),
         .hi = mb_zalloc(n, sizeof *out->hi),
-        .patch = patch,
     };
-    if (patch > 0) {
-        out->noise = mb_zalloc(n, sizeof *out->noise);
-        out->noisy = mb_zalloc(n * (size_t)patch, sizeof *out->noisy);
-        out->wanted = mb_zalloc(n * (size_t)patch, sizeof *out->wanted);
-    }
+    if (patch > 0)
+        make_patches(out, patch);
+}
+
+void mb_batch_hold_patches(mb_batch *b, int patch)
+{
+    make_patches(b, patch);
+    memset(b->noise, -1, (size_t)(b->batch * b->len) * sizeof *b->noise);
+    memset(b->target_modality, MB_TEXT, (size_t)(b->batch * b->len));
 }
 
 void mb_batch_free(mb_batch *b)

@@ -39,6 +39,9 @@ typedef struct mb_batch {
 /* Zeroed arrays of B x L positions, with patches of PATCH numbers unless that is 0; caller frees
    with mb_batch_free(). */
 void mb_batch_make(int64_t batch, int64_t len, int patch, mb_batch *out);
+/* Room for patches of PATCH numbers in a batch without; none is anywhere yet. Ids that are targets
+   become text, since no loss of an image is an id's there. */
+void mb_batch_hold_patches(mb_batch *b, int patch);
 void mb_batch_copy(mb_batch *to, const mb_batch *from); /* of the same sizes */
 void mb_batch_free(mb_batch *b);
 

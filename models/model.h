@@ -35,6 +35,7 @@ enum mb_norm_place { MB_POST, MB_PRE };       /* x + norm(f(x)) [MoT eq. 1]; x +
 enum mb_gate_place { MB_OUTSIDE, MB_INSIDE }; /* x + p norm(E(x)); x + norm(p E(x)); post only */
 enum mb_slices { MB_INDEPENDENT, MB_COPIES }; /* how slices of one part are drawn */
 enum mb_recomputed { MB_RECOMPUTE_NONE, MB_RECOMPUTE_LAYER }; /* what a backward makes again */
+enum mb_patch_coder { MB_PATCH_LINEAR, MB_PATCH_UNET };       /* from patches to rows and back */
 enum mb_groups { MB_GROUP_BATCH, MB_GROUP_SEQUENCE }; /* which rows share an expert's capacity */
 
 typedef struct mb_model_config {
@@ -55,6 +56,8 @@ typedef struct mb_model_config {
     float z_loss;       /* weight of lse^2 of the logits [Chameleon 2.3] */
     int patch;          /* S, from the data: numbers of an image's patch; 0: images are ids */
     float patch_weight; /* of the patches' mean loss beside that of ids [Transfusion 3.2: lambda] */
+    enum mb_patch_coder patch_coder;
+    int patch_side, unet_channels; /* of the U-Net: pixels along a patch, numbers of a pixel */
     /* of learned routes; the row of the table gives the defaults */
     int experts;
     double capacity; /* factor; in evaluation eval_capacity, 0: no limit */
@@ -140,7 +143,8 @@ mb_err mb_model_step(mb_model *m, const mb_batch *batches, int n, const mb_optim
 /* Losses of one batch, without gradients, adding to *out. */
 mb_err mb_model_evaluate(mb_model *m, const mb_batch *batch, mb_losses *out);
 
-/* The loss of every position of one batch, (B, L) in nats; 0 without a target. */
+/* The loss of every position of one batch, (B, L): of ids in nats, 0 without a target; of a patch
+   behind noise its mean squared error. */
 mb_err mb_model_losses(mb_model *m, const mb_batch *batch, float *loss);
 
 /* Experts that choose look at all rows of a batch, later ones too, which is no way to generate.
@@ -172,11 +176,22 @@ void mb_decoder_close(mb_decoder *d);         /* accepts NULL */
 void mb_decoder_clear(mb_decoder *d);         /* all sequences begin anew */
 size_t mb_decoder_bytes(const mb_decoder *d); /* that attention keeps, when full */
 
-/* Appends N tokens with their MODALITY, each to its SEQUENCE (0 .. B-1), in order; any number to
-   any. Row b of LOGITS (B, V) becomes the prediction after sequence b's last token, if it got any.
-   Fails on ids out of range and full sequences. */
-mb_err mb_decoder_feed(mb_decoder *d, const int32_t *token, const uint8_t *modality,
-                       const int32_t *sequence, int64_t n, float *logits);
+/* What sequences grow by: N tokens with their modality, each for a sequence 0 .. B-1. */
+typedef struct mb_feed {
+    const int32_t *token;    /* (n) */
+    const uint8_t *modality; /* (n) */
+    const int32_t *sequence; /* (n) */
+    int64_t n;
+    /* Images as clean patches; NULL: none. Those of an image follow one another, and see all of it.
+     */
+    const int32_t *noise; /* (n) 0 where there is one, else -1 */
+    const float *noisy;   /* (n, S) */
+} mb_feed;
+
+/* Appends tokens in order; any number to any sequence. Row b of LOGITS (B, V) becomes the
+   prediction after sequence b's last token, if it got any. Fails on ids out of range and full
+   sequences. */
+mb_err mb_decoder_feed(mb_decoder *d, const mb_feed *feed, float *logits);
 
 /* ---- checkpoints (models/checkpoint.c) ------------------------------------------------------ */
 
