@@ -1,8 +1,8 @@
 /* The .npy format: "\x93NUMPY", version, header length, a Python dict literal, then the elements.
    The literal is parsed strictly: three keys, each once, in any order, and nothing else. */
 #include "base/npy.h"
+#include "base/half.h"
 
-#include <math.h>
 #include <string.h>
 
 enum { ALIGNMENT = 64 }; /* of the first element, as numpy writes it */
@@ -14,8 +14,14 @@ typedef struct cursor {
 
 static mb_err refuse(const cursor *c, const char *expected)
 {
-    return mb_fail(MB_ECORRUPT, "%s: offset %zu: npy header: expected %s", c->path,
-                   (size_t)(c->at - c->begin), expected);
+    char found[16];
+    size_t n = 0;
+
+    for (const unsigned char *at = c->at; at < c->end && n + 1 < sizeof found; at++)
+        found[n++] = *at < ' ' || *at > '~' ? '?' : (char)*at;
+    found[n] = '\0';
+    return mb_fail(MB_ECORRUPT, "%s: offset %zu: npy header: found %s, expected %s", c->path,
+                   (size_t)(c->at - c->begin), n ? found : "its end", expected);
 }
 
 static void skip_spaces(cursor *c)
@@ -201,20 +207,6 @@ int64_t mb_npy_int(const mb_npy *n, int64_t i)
     return n->kind == 'i' && n->size == 4 ? (int32_t)(uint32_t)bits : (int64_t)bits;
 }
 
-static double half_to_double(uint64_t bits)
-{
-    int exponent = bits >> 10 & 31;
-    double fraction = (double)(bits & 1023), value;
-
-    if (exponent == 31)
-        value = fraction > 0 ? NAN : INFINITY;
-    else if (exponent == 0)
-        value = ldexp(fraction, -24);
-    else
-        value = ldexp(1024 + fraction, exponent - 25);
-    return bits >> 15 & 1 ? -value : value;
-}
-
 double mb_npy_float(const mb_npy *n, int64_t i)
 {
     uint64_t bits = element(n, i);
@@ -224,7 +216,7 @@ double mb_npy_float(const mb_npy *n, int64_t i)
     if (n->kind != 'f')
         return (double)mb_npy_int(n, i);
     if (n->size == 2)
-        return half_to_double(bits);
+        return mb_half_to_float((uint16_t)bits);
     if (n->size == 4) {
         uint32_t low = (uint32_t)bits;
 

@@ -91,11 +91,11 @@ double mb_denoiser_loss(double *covariance, int n, enum mb_prediction predicted)
 
 /* ---- covariances ---------------------------------------------------------------------------- */
 
-typedef struct moments { /* of vectors of SIZE numbers, bytes less 128 */
+typedef struct moments { /* of vectors of SIZE numbers */
     int size;
     int64_t n;
     double *sum, *product; /* (size), (size, size): the lower half */
-    int16_t *chunk;        /* (size, CHUNK) */
+    float *chunk;          /* (size, CHUNK) */
     int filled;
 } moments;
 
@@ -104,7 +104,7 @@ static moments make_moments(int size)
     return (moments){ .size = size,
                       .sum = mb_zalloc((size_t)size, sizeof(double)),
                       .product = mb_zalloc((size_t)size * (size_t)size, sizeof(double)),
-                      .chunk = mb_zalloc((size_t)size * CHUNK, sizeof(int16_t)) };
+                      .chunk = mb_zalloc((size_t)size * CHUNK, sizeof(float)) };
 }
 
 static void free_moments(moments *m)
@@ -114,48 +114,49 @@ static void free_moments(moments *m)
     free(m->chunk);
 }
 
-/* Whole numbers: the order of vectors is not seen. */
+static double dot(const float *x, const float *y, int n)
+{
+    float sum = 0;
+
+#pragma omp simd reduction(+ : sum)
+    for (int k = 0; k < n; k++)
+        sum += x[k] * y[k];
+    return sum;
+}
+
 static void empty_chunk(moments *m)
 {
     for (int i = 0; i < m->size; i++) {
-        const int16_t *x = m->chunk + i * CHUNK;
+        const float *x = m->chunk + i * CHUNK;
 
         for (int k = 0; k < m->filled; k++)
             m->sum[i] += x[k];
-        for (int j = 0; j <= i; j++) {
-            const int16_t *y = m->chunk + j * CHUNK;
-            int32_t sum = 0;
-
-            for (int k = 0; k < m->filled; k++)
-                sum += x[k] * y[k];
-            m->product[i * m->size + j] += sum;
-        }
+        for (int j = 0; j <= i; j++)
+            m->product[i * m->size + j] += dot(x, m->chunk + j * CHUNK, m->filled);
     }
     m->n += m->filled;
     m->filled = 0;
 }
 
-static void add_vector(moments *m, const uint8_t *byte)
+static void add_vector(moments *m, const float *number)
 {
     for (int i = 0; i < m->size; i++)
-        m->chunk[i * CHUNK + m->filled] = (int16_t)(byte[i] - 128);
+        m->chunk[i * CHUNK + m->filled] = number[i];
     if (++m->filled == CHUNK)
         empty_chunk(m);
 }
 
-/* Turns products into covariances of numbers in -1 .. 1, and these into a loss. */
+/* Turns products into covariances, and these into a loss. */
 static double loss_of(moments *m, enum mb_prediction predicted)
 {
-    double n, unit = 127.5 * 127.5;
+    double n;
 
     empty_chunk(m);
     n = (double)m->n;
     for (int i = 0; i < m->size; i++)
-        for (int j = 0; j <= i; j++) {
-            double c = m->product[i * m->size + j] / n - m->sum[i] / n * (m->sum[j] / n);
-
-            m->product[i * m->size + j] = m->product[j * m->size + i] = c / unit;
-        }
+        for (int j = 0; j <= i; j++)
+            m->product[i * m->size + j] = m->product[j * m->size + i] =
+                m->product[i * m->size + j] / n - m->sum[i] / n * (m->sum[j] / n);
     return mb_denoiser_loss(m->product, m->size, predicted);
 }
 

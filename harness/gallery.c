@@ -14,7 +14,8 @@ typedef struct gallery {
     const mb_generate_plan *plan;
     const mb_generated *g;
     mb_render *render;
-    char *base; /* of file names */
+    char *base;      /* of file names */
+    double *heard_s; /* (n) where samples begin in the sound file, or NULL: there is none */
 } gallery;
 
 static mb_err parts_of(const gallery *a, int64_t i, mb_parts *out)
@@ -39,7 +40,7 @@ static void write_part(const gallery *a, const char *who, int modality, const in
         free(text);
     } else if (modality == MB_IMAGE && mb_render_shape(a->render).side) {
         fputs("see the grid", f);
-    } else {
+    } else { /* speech that is also heard, or ids that nobody can show */
         for (int64_t i = 0; i < n; i++)
             fprintf(f, "%s%d", i ? " " : "", token[i] - kind.first);
     }
@@ -56,7 +57,10 @@ static mb_err write_one(const gallery *a, int64_t i, FILE *f)
     MB_TRY(parts_of(a, i, &p));
     prompt = &p.part[way->prompt];
     answer = &p.part[way->answer];
-    fprintf(f, "%4lld  (document %lld)\n", (long long)i + 1, (long long)s->document);
+    fprintf(f, "%4lld  (document %lld", (long long)i + 1, (long long)s->document);
+    if (a->heard_s)
+        fprintf(f, ", heard at %.1f s", a->heard_s[i]);
+    fputs(")\n", f);
     write_part(a, "prompt", way->prompt, prompt->token, prompt->n, f);
     write_part(a, "its own", way->answer, answer->token, answer->n, f);
     write_part(a, s->cut ? "model..." : "model", way->answer, s->answer, s->n, f);
@@ -167,10 +171,28 @@ static mb_err write_grid(const gallery *a)
     return err;
 }
 
-mb_err mb_gallery_write(const char *folder, const mb_loaded *l, const mb_generate_plan *plan,
-                        const mb_generated *g, bool *images)
+static mb_err write_sound(gallery *a)
 {
+    char *path = mb_format("%s.wav", a->base);
+    mb_err err;
+
+    a->heard_s = mb_alloc((size_t)a->g->n * sizeof *a->heard_s);
+    err = mb_gallery_speak(path, a->render, a->l, a->plan, a->g, a->heard_s);
+    free(path);
+    return err;
+}
+
+static bool occurs(const mb_direction *way, int modality)
+{
+    return way->prompt == modality || way->answer == modality;
+}
+
+mb_err mb_gallery_write(const char *folder, const mb_loaded *l, const mb_generate_plan *plan,
+                        const mb_generated *g, const char **endings)
+{
+    static const char *const kinds[] = { "txt", "{txt,png}", "{txt,wav}", "{txt,png,wav}" };
     const mb_direction *way = &plan->direction;
+    bool images, speech;
     gallery a = { .l = l, .plan = plan, .g = g };
     mb_err err = mb_make_folders(folder);
 
@@ -180,13 +202,18 @@ mb_err mb_gallery_write(const char *folder, const mb_loaded *l, const mb_generat
         return err;
     a.base =
         mb_format("%s/%s-%s", folder, mb_modality_name[way->prompt], mb_modality_name[way->answer]);
-    *images = (way->prompt == MB_IMAGE || way->answer == MB_IMAGE) && g->n > 0 &&
-              mb_render_shape(a.render).side > 0 && mb_media_check() == MB_OK;
-    if (*images)
+    images = occurs(way, MB_IMAGE) && g->n > 0 && mb_render_shape(a.render).side > 0 &&
+             mb_media_check() == MB_OK;
+    speech = occurs(way, MB_SPEECH) && g->n > 0 && mb_render_speaks(a.render);
+    *endings = kinds[images + 2 * speech];
+    if (images)
         err = write_grid(&a);
+    if (!err && speech)
+        err = write_sound(&a);
     if (!err)
         err = write_text(&a);
     mb_render_close(a.render);
+    free(a.heard_s);
     free(a.base);
     return err;
 }

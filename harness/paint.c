@@ -6,6 +6,7 @@
 #include "profiles/clock.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 typedef struct painting {
     const mb_loaded *l;
@@ -33,23 +34,24 @@ static mb_prompt show_prompt(const painting *p, const mb_opening *o, int64_t at,
 /* Image I as the answer of a sample. */
 static void keep_image(const painting *p, int64_t i, mb_sampled *to)
 {
-    const float *number = p->image + i * p->numbers;
+    size_t bytes = (size_t)p->numbers * sizeof *to->patch;
 
     to->n = p->canvas.patches;
     to->answer = mb_alloc((size_t)to->n * sizeof *to->answer);
-    to->patch = mb_alloc((size_t)p->numbers);
     for (int64_t k = 0; k < to->n; k++)
         to->answer[k] = p->canvas.token;
-    for (int64_t k = 0; k < p->numbers; k++)
-        to->patch[k] = mb_pixel_byte(number[k]);
+    to->patch = mb_alloc(bytes);
+    memcpy(to->patch, p->image + i * p->numbers, bytes);
 }
 
 static mb_err open_prompts(painting *p, const mb_sampled *sample, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {
         mb_opening o;
+        mb_parts parts;
 
-        MB_TRY(mb_generate_open(p->l, p->plan, &sample[i], &o));
+        MB_TRY(mb_generate_open(p->l, p->plan, &sample[i], &parts, &o));
+        mb_parts_free(&parts);
         free(p->opening[i].token);
         p->opening[i] = o;
         p->prompt[i] = show_prompt(p, &o, i, mb_generate_key(p->plan, sample[i].document));
@@ -115,6 +117,7 @@ mb_err mb_generate_paint(const mb_loaded *l, const mb_generate_plan *plan, mb_ge
     mb_err err;
 
     p.how.prediction = l->described.settings->mixture.prediction;
+    p.how.limit = mb_data_patch_limit(l->data);
     open_painting(&p);
     err = warm_up(&p);
     for (int64_t i = 0; !err && i < out->n; i += plan->at_once)

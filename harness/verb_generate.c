@@ -189,7 +189,7 @@ static mb_err generate(const generate_options *o, mb_store *s, const mb_loaded *
 {
     mb_generate_plan plan = o->plan;
     mb_generated g;
-    bool images;
+    const char *endings;
     char *file = mb_format("%s/%s-%s", folder, mb_modality_name[direction.prompt],
                            mb_modality_name[direction.answer]);
     mb_err err;
@@ -197,11 +197,11 @@ static mb_err generate(const generate_options *o, mb_store *s, const mb_loaded *
     plan.direction = direction;
     err = mb_generate(l, &plan, &g);
     if (!err && g.n > 0) {
-        err = mb_gallery_write(folder, l, &plan, &g, &images);
+        err = mb_gallery_write(folder, l, &plan, &g, &endings);
         if (!err && !mb_store_read_only(s))
             err = store_speed(s, l, &plan, &g, o->backend);
         if (!err) {
-            char *shown = mb_format("%s.%s", file, images ? "{txt,png}" : "txt");
+            char *shown = mb_format("%s.%s", file, endings);
 
             add_row(t, &plan, &g, shown);
             free(shown);

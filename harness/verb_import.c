@@ -9,8 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FILES_MAX = 4096, IDS_MAX = 65536, VOCAB_MAX = 32768, SIDE_MAX = 256 };
-enum { HOLD_OUT = 1, SIDE, CODES, UNITS, TEXT_VOCAB, SYNTHETIC, DROP, ROOT, VAL, TEST, FROM };
+enum { FILES_MAX = 4096, IDS_MAX = 65536, VOCAB_MAX = 32768, SIDE_MAX = 256, PATCH_MAX = 64 };
+enum { HOLD_OUT = 1, SIDE, CODES, UNITS, PATCH, CHANNELS_LAST, TEXT_VOCAB };
+enum { SYNTHETIC = TEXT_VOCAB + 1, DROP, ROOT, VAL, TEST, FROM };
 
 typedef struct import_options {
     const char *name;
@@ -79,6 +80,12 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         break;
     case UNITS:
         o->import.units = mb_parse_count(state, "units", arg, IDS_MAX);
+        break;
+    case PATCH:
+        o->import.patch = mb_parse_count(state, "patch", arg, PATCH_MAX);
+        break;
+    case CHANNELS_LAST:
+        o->import.channels_last = true;
         break;
     case TEXT_VOCAB:
         o->import.text_vocab = mb_parse_count(state, "text-vocab", arg, VOCAB_MAX);
@@ -157,6 +164,9 @@ mb_err mb_command_import(int argc, char **argv)
         { "side", SIDE, "N", 0, "Pictures are made squares of N pixels (32)", 0 },
         { "codes", CODES, "N", 0, "Ids of images (512)", 0 },
         { "units", UNITS, "N", 0, "Ids of speech (256)", 0 },
+        { "patch", PATCH, "N", 0, "Latents are cut into patches of N x N positions (2)", 0 },
+        { "channels-last", CHANNELS_LAST, NULL, 0, "Latents are (N, H, H, C), not (N, C, H, H)",
+          0 },
         { "synthetic", SYNTHETIC, NULL, 0, "Speech is by synthetic voices, not by people", 0 },
         { "drop-overlap", DROP, NULL, 0,
           "Leave out of train what val or test has as well, instead of refusing it", 0 },
@@ -176,7 +186,7 @@ mb_err mb_command_import(int argc, char **argv)
 
     if (!o)
         return mb_fail(MB_ENOMEM, "out of memory");
-    o->import = (mb_import){ .hold_out = 20, .side = 32, .codes = 512, .units = 256 };
+    o->import = (mb_import){ .hold_out = 20, .side = 32, .codes = 512, .units = 256, .patch = 2 };
     argp_parse(&argp, argc, argv, 0, NULL, o);
     err = import(o);
     free(o);

@@ -74,6 +74,14 @@ bin() { # COUNT: documents of BOS, four ids, EOS
 bin 60 >train.bin
 bin 9 >val.bin
 
+latents() { # COUNT CHANNELS SIDE: an array of halves; pairs of digits are finite ones
+    printf '\223NUMPY\001\000\166\000%-117s\n' "{'descr': '<f2', 'fortran_order': False, 'shape': ($1, $2, $3, $3), }"
+    seq 10000000 | head -c $(($1 * $2 * $3 * $3 * 2))
+}
+latents 40 4 8 >latents.npy
+counted 'a thing of kind @\n' 40 >latents.txt
+latents 40 4 8 >bare.npy
+
 # ---- every format: import, verify, list, train
 imports() { # NAME KIND ARGUMENT...
     name=$1 kind=$2
@@ -108,6 +116,13 @@ fi
 holds "jsonl with ids of images" imports codes '' --from jsonl codes.jsonl --hold-out 4
 holds "units" imports units -speech --from units units.txt --hold-out 4
 holds "token files" imports tokens '' --from shards map.json
+holds "latents with captions" imports latents -transfusion --from latents latents.npy --hold-out 4
+holds "they are normalised" grep -q 'train: 16 patches an image, of 16 numbers with mean -\?0.00 and deviation 1.00' \
+    "$work/verified"
+holds "latents alone, in other patches" imports bare -transfusion --from latents bare.npy --hold-out 4 --patch 4
+holds "these are larger" grep -q 'train: 4 patches an image, of 64 numbers' "$work/verified"
+refuses 1 'latents has images as patches, expected kind = transfusion' "$m" run "$home/workloads/smoke.ini" \
+    --db bare.db --quiet -S workload.data=latents
 
 # ---- the same again is the same, and a name is taken once
 refuses 1 'units is there already: remove ' "$m" data import units --from units units.txt
@@ -122,6 +137,7 @@ refuses 64 'expected NAME and at least one FILE' "$m" data import
 refuses 64 'expected --from FORMAT' "$m" data import x y
 refuses 64 'from tarball: expected a format' "$m" data import x --from tarball y
 refuses 64 'side 30: expected a multiple of 4' "$m" data import x --from wds --side 30 y
+refuses 64 'patch 0: expected' "$m" data import x --from latents --patch 0 y
 refuses 64 'hold-out 1: expected at least 2' "$m" data import x --from wds --hold-out 1 y
 refuses 1 '"a/b": expected a name of' "$m" data import a/b --from units units.txt
 refuses 1 '"fashion" is a source of motbench' "$m" data import fashion --from units units.txt
@@ -206,6 +222,21 @@ bad 'bad.json: offset 11: expected a list' coco bad.json
 printf '{"images": []}' >bad.json
 bad 'no captions: neither annotations nor sentences' coco bad.json
 
+
+head -c 5000 latents.npy >cut.npy
+bad 'cut.npy: offset 128: 4872 bytes of elements where the shape needs 10240 x 2' latents cut.npy
+sed "s/'<f2'/'>f2'/" bare.npy >big.npy
+bad "big.npy: offset 20: npy header: found '>f2', .*, expected a type out of" latents big.npy
+sed 's/False/True /' bare.npy >fortran.npy
+bad 'fortran.npy: offset 44: npy header: found True .*, expected fortran_order False (C order)' latents fortran.npy
+cp bare.npy nan.npy && printf '\000\176' | dd of=nan.npy bs=1 seek=$((128 + 2 * (4 * 64 + 64 + 9))) conv=notrunc 2>"$work/err"
+bad 'nan.npy: latent 1: channel 1, row 1, column 1: found nan, expected a number' latents nan.npy
+bad 'bare.npy: shape (40, 4, 8, 8), expected (N, H, H, C)' latents --channels-last bare.npy
+bad 'bare.npy: latent 0: 8 x 8 positions cannot be cut into patches of 3 x 3' latents --patch 3 bare.npy
+head -n 39 latents.txt >bare.txt
+bad 'bare.txt: 39 lines, expected 40, one for each latent of bare.npy' latents bare.npy
+bad 'mine.jsonl: offset 0: npy header: found .*, expected .x93NUMPY' latents mine.jsonl
+
 if $media; then
     tar --sort=name -cf words.tar shard/*.txt
     head -c 5000 words.tar >cut.tar
@@ -269,5 +300,7 @@ small() { # MiB COMMAND...: with so much memory of its own (files that are mappe
 if { small 50 "$m" --version; } 2>"$work/err"; then # not with sanitizers
     large >large.jsonl
     holds "a large file is imported in 50 MiB" small 50 "$m" data import large --from jsonl large.jsonl --text-vocab 512
+    latents 16384 8 16 >many.npy
+    holds "and one of 67 MB in 30" small 30 "$m" data import many --from latents many.npy
 fi
 finish

@@ -20,6 +20,13 @@ int mb_data_patch(const mb_data *d)
     return d->ids.patch;
 }
 
+double mb_data_patch_limit(const mb_data *d)
+{
+    enum { DEVIATIONS = 5 }; /* further off lies a number in a million of a normal distribution */
+
+    return d->ids.half ? DEVIATIONS : 1;
+}
+
 const char *mb_data_name(const mb_data *d)
 {
     return d->name;

@@ -2,7 +2,7 @@
 
    A prepared set is one folder under mb_data_home(), in one internal format whatever the source:
    manifest.json (sources, parameters, checksums, counts), and per split tokens.u16 or .u32 with
-   documents.u64 (first token of each document, and the end), perhaps patches.u8. */
+   documents.u64 (first token of each document, and the end), perhaps patches.u8 or .f16. */
 #ifndef MB_WORKLOADS_DATA_H
 #define MB_WORKLOADS_DATA_H
 
@@ -36,14 +36,16 @@ extern const char *const mb_section_name[MB_SECTIONS]; /* "pairs", "texts", "hum
 typedef struct mb_import {
     const char *format;
     const char *const *file[MB_SPLITS]; /* each ends with NULL, or is NULL */
-    const char *root; /* folder that pictures and sounds are named relative to; NULL: their file's
-                       */
-    int hold_out;     /* 2 or more */
-    int text_vocab;   /* 0: as many as the texts fill, at most 4096 */
-    int side;         /* of the square that pictures are made, pixels; a multiple of 4 */
-    int codes, units; /* ids of images and of speech */
-    bool synthetic;   /* speech is by synthetic voices, not by people */
-    bool drop;        /* leave out of train what val or test has as well, instead of refusing it */
+    const char *root;   /* folder that pictures and sounds are named relative to; NULL: their file's
+                         */
+    int hold_out;       /* 2 or more */
+    int text_vocab;     /* 0: as many as the texts fill, at most 4096 */
+    int side;           /* of the square that pictures are made, pixels; a multiple of 4 */
+    int patch;          /* side of the squares that latents are cut into */
+    bool channels_last; /* latents are (N, H, H, C), not (N, C, H, H) */
+    int codes, units;   /* ids of images and of speech */
+    bool synthetic;     /* speech is by synthetic voices, not by people */
+    bool drop; /* leave out of train what val or test has as well, instead of refusing it */
 } mb_import;
 
 /* "jsonl", "wds", ...; NULL behind the last. ABOUT, unless NULL: what it is. */
@@ -88,6 +90,8 @@ void mb_data_close(mb_data *d); /* accepts NULL */
 int mb_data_vocab(const mb_data *d);      /* V: text + image (+ speech) + specials */
 int mb_data_modalities(const mb_data *d); /* M: 1 with text alone, 2 with images, 3 with speech */
 int mb_data_patch(const mb_data *d);      /* S: numbers of an image's patch; 0: images are ids */
+/* Numbers of patches lie in -LIMIT .. LIMIT: of pixels 1; of latents, of variance 1, nearly all. */
+double mb_data_patch_limit(const mb_data *d);
 const char *mb_data_name(const mb_data *d);
 const char *mb_data_hash(const mb_data *d); /* SHA-256 over the contents of all prepared files */
 const char *mb_data_folder(const mb_data *d);
@@ -165,8 +169,10 @@ typedef struct mb_noising {
 } mb_noising;
 
 /* Makes positions TO .. of B, which holds patches, the N patches of an image, each of which sees
-   all of it: PATCH (n, S), as bytes. They have no target, nor has what begins them. */
-void mb_batch_place_image(mb_batch *b, int64_t to, int64_t n, const uint8_t *patch,
+   all of it: PATCH (n, S), which may be where they go. Neither they nor what begins them have a
+   target.
+ */
+void mb_batch_place_image(mb_batch *b, int64_t to, int64_t n, const float *patch,
                           const mb_noising *how);
 
 int mb_data_bos(const mb_data *d); /* -1: documents have none (shards without bos) */

@@ -18,6 +18,7 @@ void mb_document_add(mb_document *d, int32_t id)
 void mb_document_begin(mb_document *d)
 {
     d->n = 0;
+    d->patch_bytes = 0;
     mb_document_add(d, d->ids->bos);
 }
 
@@ -40,6 +41,16 @@ static void add_codes(mb_document *d, int begin, int first, const uint16_t *code
 void mb_document_image(mb_document *d, const uint16_t *code, int64_t n)
 {
     add_codes(d, d->ids->boi, d->ids->image[0], code, n, d->ids->eoi);
+}
+
+void mb_document_patches(mb_document *d, const void *patch)
+{
+    mb_document_add(d, d->ids->boi);
+    for (int i = 0; i < d->ids->tokens_per_image; i++)
+        mb_document_add(d, d->ids->image[0]);
+    mb_document_add(d, d->ids->eoi);
+    d->patch = patch;
+    d->patch_bytes = (size_t)d->ids->tokens_per_image * mb_patch_size(d->ids);
 }
 
 void mb_document_speech(mb_document *d, const uint16_t *unit, int64_t n)

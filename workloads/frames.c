@@ -2,18 +2,20 @@
    transform, 40 triangles between 60 and 7600 Hz on the mel scale, logarithm, cosine transform. */
 #include "workloads/frames.h"
 #include "base/file.h"
+#include "workloads/fourier.h"
 
 #include <math.h>
 #include <pthread.h>
 #include <stdbool.h>
 
-enum { POINTS = 512, BINS = POINTS / 2 + 1, MELS = 40 };
+enum { POINTS = MB_FOURIER_POINTS, BINS = MB_FRAME_BINS, MELS = 40 };
+static const double emphasis = 0.97;
 
 static struct tables {
     double window[MB_FRAME_WINDOW];
-    double cos[POINTS / 2], sin[POINTS / 2];
     double mel[MELS][BINS];
     int first[MELS], last[MELS]; /* bins of a triangle that are not 0 */
+    double area[MELS];           /* sum of its weights */
     double cosine[MB_CEPSTRA][MELS];
 } tables;
 
@@ -41,6 +43,7 @@ static void make_triangles(void)
             double w = hz < top ? (hz - left) / (top - left) : (right - hz) / (right - top);
 
             tables.mel[m][b] = w > 0 ? w : 0;
+            tables.area[m] += tables.mel[m][b];
             if (w > 0) {
                 tables.first[m] = b < tables.first[m] ? b : tables.first[m];
                 tables.last[m] = b;
@@ -53,10 +56,6 @@ static void make_tables(void)
 {
     for (int i = 0; i < MB_FRAME_WINDOW; i++)
         tables.window[i] = 0.5 - 0.5 * cos(2 * M_PI * i / (MB_FRAME_WINDOW - 1));
-    for (int i = 0; i < POINTS / 2; i++) {
-        tables.cos[i] = cos(2 * M_PI * i / POINTS);
-        tables.sin[i] = -sin(2 * M_PI * i / POINTS);
-    }
     make_triangles();
     for (int c = 0; c < MB_CEPSTRA; c++) {
         for (int m = 0; m < MELS; m++)
@@ -64,54 +63,10 @@ static void make_tables(void)
     }
 }
 
-static void swap(double *a, double *b)
-{
-    double t = *a;
-
-    *a = *b;
-    *b = t;
-}
-
-/* Puts element i where i's bits in reverse say. */
-static void reorder(double *re, double *im)
-{
-    for (int i = 1, j = 0; i < POINTS; i++) {
-        int bit = POINTS / 2;
-
-        for (; j & bit; bit /= 2)
-            j ^= bit;
-        j ^= bit;
-        if (i < j) {
-            swap(&re[i], &re[j]);
-            swap(&im[i], &im[j]);
-        }
-    }
-}
-
-/* The Fourier transform of re + i im in place, radix 2. */
-static void transform(double *re, double *im)
-{
-    reorder(re, im);
-    for (int half = 1; half < POINTS; half *= 2) {
-        for (int block = 0; block < POINTS; block += 2 * half) {
-            for (int k = 0; k < half; k++) {
-                int even = block + k, odd = even + half, turn = k * (POINTS / 2 / half);
-                double x = re[odd] * tables.cos[turn] - im[odd] * tables.sin[turn];
-                double y = re[odd] * tables.sin[turn] + im[odd] * tables.cos[turn];
-
-                re[odd] = re[even] - x;
-                im[odd] = im[even] - y;
-                re[even] += x;
-                im[even] += y;
-            }
-        }
-    }
-}
-
 /* Sample I with pre-emphasis. */
 static double emphasised(const mb_sound *s, int64_t i)
 {
-    return s->sample[i] - (i > 0 ? 0.97 * s->sample[i - 1] : 0);
+    return s->sample[i] - (i > 0 ? emphasis * s->sample[i - 1] : 0);
 }
 
 static void to_cepstra(const double *spectrum, float *out)
@@ -146,7 +101,7 @@ static void measure_two(const mb_sound *s, int64_t f, bool both, float *out)
         if (both)
             im[i] = tables.window[i] * emphasised(s, (f + 1) * MB_FRAME_HOP + i);
     }
-    transform(re, im);
+    mb_fourier(re, im);
     for (int b = 0; b < BINS; b++) {
         int minus = (POINTS - b) % POINTS;
         double sum_re = re[b] + re[minus], sum_im = im[b] - im[minus];
@@ -181,13 +136,50 @@ int64_t mb_frames_count(int64_t samples)
     return samples < MB_FRAME_WINDOW ? 0 : (samples - MB_FRAME_WINDOW) / MB_FRAME_HOP + 1;
 }
 
-void mb_frames_measure(const mb_sound *s, float *frame)
+static void need_tables(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
-    int64_t n = mb_frames_count(s->n);
 
     pthread_once(&once, make_tables);
+}
+
+void mb_frames_measure(const mb_sound *s, float *frame)
+{
+    int64_t n = mb_frames_count(s->n);
+
+    need_tables();
     for (int64_t f = 0; f < n; f += 2)
         measure_two(s, f, f + 1 < n, frame + f * MB_CEPSTRA);
     normalise(frame, n);
+}
+
+/* Log power of a triangle, per bin: the cosine transform backwards. */
+static double level_of(const double *cepstra, int m)
+{
+    double sum = cepstra[0] / MELS;
+
+    for (int c = 1; c < MB_CEPSTRA; c++)
+        sum += 2 * cepstra[c] * tables.cosine[c][m] / MELS;
+    return sum - log(tables.area[m]);
+}
+
+void mb_frames_spectrum(const double *cepstra, double *power)
+{
+    double low = to_mel(60), step = (to_mel(7600) - low) / (MELS + 1), window = 0;
+
+    need_tables();
+    for (int i = 0; i < MB_FRAME_WINDOW; i++)
+        window += tables.window[i] * tables.window[i];
+    for (int b = 0; b < BINS; b++) {
+        double at = (to_mel((double)b * MB_SOUND_RATE / POINTS) - low) / step - 1, part;
+        double turn = 2 * M_PI * b / POINTS;
+        double lifted = 1 + emphasis * emphasis - 2 * emphasis * cos(turn);
+        int m;
+
+        at = at < 0 ? 0 : at > MELS - 1 ? MELS - 1 : at;
+        m = at < MELS - 1 ? (int)at : MELS - 2;
+        part = at - m;
+        power[b] = exp((1 - part) * level_of(cepstra, m) + part * level_of(cepstra, m + 1));
+        power[b] /= window * lifted;
+    }
 }

@@ -12,8 +12,8 @@
 #include <string.h>
 
 static const mb_import_format *const formats[] = { &mb_import_jsonl, &mb_import_wds,
-                                                   &mb_import_coco, &mb_import_librispeech,
-                                                   &mb_import_units };
+                                                   &mb_import_coco,  &mb_import_librispeech,
+                                                   &mb_import_units, &mb_import_latents };
 enum { FORMATS = sizeof formats / sizeof *formats };
 
 static const char shards_name[] = "shards";
@@ -78,7 +78,7 @@ static mb_err read_file(import *im, const char *path, enum mb_split given)
     mb_item s = { 0 };
     void *reader = NULL;
     bool more = true;
-    mb_err err = im->format->open(path, im->how->root, &reader);
+    mb_err err = im->format->open(path, im->how, &reader);
 
     while (!err && more) {
         mb_item_clear(&s);

@@ -234,13 +234,13 @@ static mb_err join(reader *r)
     return MB_OK;
 }
 
-static mb_err open_reader(const char *file, const char *root, void **out)
+static mb_err open_reader(const char *file, const mb_import *how, void **out)
 {
     reader *r = mb_zalloc(1, sizeof *r);
     mb_err err = mb_map_open(file, &r->map);
 
     r->path = mb_format("%s", file);
-    r->root = mb_root_of(file, root);
+    r->root = mb_root_of(file, how->root);
     if (!err)
         err = see_all(r);
     if (!err)

@@ -28,12 +28,12 @@ static void close_reader(void *user)
     free(r);
 }
 
-static mb_err open_reader(const char *file, const char *root, void **out)
+static mb_err open_reader(const char *file, const mb_import *how, void **out)
 {
     reader *r = mb_zalloc(1, sizeof *r);
     mb_err err = mb_lines_open(file, &r->lines);
 
-    r->root = mb_root_of(file, root);
+    r->root = mb_root_of(file, how->root);
     if (err) {
         close_reader(r);
         r = NULL;

@@ -45,7 +45,7 @@ static int by_name(const FTSENT **a, const FTSENT **b)
     return strcmp((*a)->fts_name, (*b)->fts_name);
 }
 
-static mb_err open_reader(const char *file, const char *root, void **out)
+static mb_err open_reader(const char *file, const mb_import *how, void **out)
 {
     reader *r = mb_zalloc(1, sizeof *r);
     char *folder[2] = { NULL, NULL };

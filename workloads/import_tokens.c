@@ -3,6 +3,7 @@
 #include "workloads/array.h"
 #include "workloads/image_tokens.h"
 #include "workloads/kmeans.h"
+#include "workloads/latents.h"
 #include "workloads/picture.h"
 #include "workloads/thin.h"
 #include "workloads/units.h"
@@ -30,8 +31,8 @@ typedef struct kept {
 
 struct mb_import_tokens {
     const mb_import *how;
-    int64_t count[MB_PART_UNITS + 1]; /* parts of each kind */
-    int64_t codes_per_image;          /* 0: no image yet */
+    int64_t count[MB_PART_KINDS]; /* parts of each kind */
+    int64_t codes_per_image;      /* 0: no image yet */
     mb_thin text, picture, sound;
     mb_bpe *bpe;
     uint8_t *centroid; /* (codes, bytes of a patch), or NULL */
@@ -39,6 +40,7 @@ struct mb_import_tokens {
     mb_ids ids;
     uint16_t *code;     /* (patches) of the last picture, */
     char *picture_path; /* which is this file, or NULL */
+    mb_latents latents;
 };
 
 static void free_utterances(void *item)
@@ -52,6 +54,7 @@ mb_import_tokens *mb_import_tokens_new(const mb_import *how)
     mb_import_tokens *t = mb_zalloc(1, sizeof *t);
 
     t->how = how;
+    t->latents.patch = how->patch;
     t->text = (mb_thin){ .free_item = free, .most_items = TEXTS, .most_bytes = TEXT_BYTES };
     t->picture = (mb_thin){ .free_item = free, .most_items = PICTURES, .most_bytes = BYTES };
     t->sound = (mb_thin){ .free_item = free_utterances, .most_items = SOUNDS, .most_bytes = BYTES };
@@ -67,6 +70,7 @@ void mb_import_tokens_free(mb_import_tokens *t)
     mb_thin_free(&t->sound);
     mb_bpe_free(t->bpe);
     mb_units_free(&t->units);
+    mb_latents_free(&t->latents);
     free(t->centroid);
     free(t->code);
     free(t->picture_path);
@@ -182,6 +186,8 @@ static mb_err check_part(mb_import_tokens *t, const mb_part *part)
         return MB_OK;
     case MB_PART_UNITS:
         return check_ids(part, "audio", t->how->units, "--units");
+    case MB_PART_LATENT:
+        return mb_latents_check(&t->latents, part->data);
     default:
         return MB_OK;
     }
@@ -242,6 +248,8 @@ mb_err mb_import_tokens_see(mb_import_tokens *t, const mb_item *s, enum mb_split
             MB_TRY(keep_picture(t, part));
         else if (part->kind == MB_PART_SOUND)
             MB_TRY(keep_sound(t, part));
+        else if (part->kind == MB_PART_LATENT)
+            mb_latents_see(&t->latents, part->data);
     }
     if (t->count[MB_PART_PICTURE] && t->count[MB_PART_CODES])
         return mb_fail(MB_EINVAL, "some images are files and some are ids, expected one of both");
@@ -362,14 +370,24 @@ static mb_err learn_sounds(mb_import_tokens *t, mb_set_writer *w)
     return err;
 }
 
+static mb_err learn_latents(mb_import_tokens *t, mb_set_writer *w)
+{
+    return t->count[MB_PART_LATENT] ? mb_latents_learn(&t->latents, w) : MB_OK;
+}
+
 static void set_ids(mb_import_tokens *t, mb_set_writer *w)
 {
     bool pictures = t->count[MB_PART_PICTURE] > 0, codes = t->count[MB_PART_CODES] > 0;
     bool speech = t->count[MB_PART_SOUND] + t->count[MB_PART_UNITS] > 0;
-    int per = pictures ? mb_image_patches(shape_of(t)) : (int)t->codes_per_image;
+    bool latents = t->count[MB_PART_LATENT] > 0;
+    int images = pictures || codes ? t->how->codes : latents;
+    int per = pictures  ? mb_image_patches(shape_of(t))
+              : latents ? mb_latents_per_image(&t->latents)
+                        : (int)t->codes_per_image;
 
-    t->ids = mb_ids_make(mb_bpe_vocab(t->bpe), pictures || codes ? t->how->codes : 0,
-                         speech ? t->how->units : 0, per);
+    t->ids = mb_ids_make(mb_bpe_vocab(t->bpe), images, speech ? t->how->units : 0, per);
+    t->ids.half = latents;
+    t->ids.patch = latents ? mb_latents_patch(&t->latents) : 0;
     mb_set_ids(w, &t->ids);
     mb_set_parameter(w, "text_vocab", json_integer(mb_bpe_vocab(t->bpe)));
     if (pictures || codes)
@@ -390,6 +408,7 @@ mb_err mb_import_tokens_learn(mb_import_tokens *t, mb_set_writer *w, const mb_pr
     MB_TRY(learn_pictures(t, w));
     mb_progress_tell(p, "learning the speech tokenizer", 0.6);
     MB_TRY(learn_sounds(t, w));
+    MB_TRY(learn_latents(t, w));
     set_ids(t, w);
     mb_thin_free(&t->text);
     mb_thin_free(&t->picture);
@@ -457,6 +476,9 @@ static mb_err put_part(mb_import_tokens *t, const mb_part *part, mb_document *d)
         return MB_OK;
     case MB_PART_SOUND:
         return put_sound(t, part, d);
+    case MB_PART_LATENT:
+        mb_document_patches(d, mb_latents_cut(&t->latents, part->data));
+        return MB_OK;
     default:
         put_ids(part, d);
         return MB_OK;

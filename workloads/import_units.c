@@ -15,7 +15,7 @@ static void close_reader(void *user)
     free(user);
 }
 
-static mb_err open_reader(const char *file, const char *root, void **out)
+static mb_err open_reader(const char *file, const mb_import *how, void **out)
 {
     mb_lines *l = mb_zalloc(1, sizeof *l);
     mb_err err = mb_lines_open(file, l);

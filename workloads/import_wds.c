@@ -35,7 +35,7 @@ static void close_reader(void *user)
     free(r);
 }
 
-static mb_err open_reader(const char *file, const char *root, void **out)
+static mb_err open_reader(const char *file, const mb_import *how, void **out)
 {
     reader *r = mb_zalloc(1, sizeof *r);
     mb_err err = mb_tar_open(file, &r->tar);

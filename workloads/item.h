@@ -12,14 +12,21 @@ enum mb_part_kind {
     MB_PART_PICTURE, /* a PNG or JPEG file, named or in memory */
     MB_PART_SOUND,   /* a sound file, likewise */
     MB_PART_CODES,   /* an image as ids of the user's own tokenizer, from 0 */
-    MB_PART_UNITS    /* speech, likewise */
+    MB_PART_UNITS,   /* speech, likewise */
+    MB_PART_LATENT,  /* an image as numbers of the user's own encoder: an mb_latent */
+    MB_PART_KINDS
 };
+
+typedef struct mb_latent {
+    int side, channels;
+    float number[]; /* (side, side, channels) */
+} mb_latent;
 
 typedef struct mb_part {
     enum mb_part_kind kind;
     char *path;  /* of a picture or sound that lies in a file, else what it is called */
     void *data;  /* text, with a NUL behind; bytes of a file; int32_t ids; NULL: in PATH */
-    size_t size; /* bytes, or ids */
+    size_t size; /* bytes, ids, or numbers */
 } mb_part;
 
 enum { MB_SPLIT_DRAWN = -1 };
@@ -41,16 +48,16 @@ void mb_item_clear(mb_item *s);
 /* A kind of files to import. */
 typedef struct mb_import_format {
     const char *name, *about;
-    /* Opens FILE (or a folder); pictures and sounds are named relative to ROOT, or to where FILE is
-       when that is NULL. */
-    mb_err (*open)(const char *file, const char *root, void **reader);
+    /* Opens FILE (or a folder); pictures and sounds are named relative to HOW's root, or to where
+       FILE is when that is NULL. */
+    mb_err (*open)(const char *file, const mb_import *how, void **reader);
     /* Fills the cleared S; *MORE is false behind the last one. */
     mb_err (*next)(void *reader, mb_item *s, bool *more);
     void (*close)(void *reader); /* accepts NULL */
 } mb_import_format;
 
 extern const mb_import_format mb_import_jsonl, mb_import_wds, mb_import_coco, mb_import_librispeech,
-    mb_import_units;
+    mb_import_units, mb_import_latents;
 
 /* ---- what readers share ---------------------------------------------------------------------- */
 

@@ -2,6 +2,7 @@
 
 #include "workloads/bpe.h"
 #include "workloads/set.h"
+#include "workloads/speaker.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -59,6 +60,15 @@ static void find_parts(const mb_data *d, mb_parts *p)
     }
 }
 
+static void load_patches(const mb_data *d, const uint8_t *from, mb_parts *out)
+{
+    int64_t n = (int64_t)d->ids.tokens_per_image * d->ids.patch;
+
+    out->patch = out->part[MB_IMAGE].patch = mb_alloc((size_t)n * sizeof *out->patch);
+    for (int64_t i = 0; i < n; i++)
+        out->patch[i] = mb_patch_number(&d->ids, from, i);
+}
+
 mb_err mb_data_parts(const mb_data *d, enum mb_split split, int64_t i, mb_parts *out)
 {
     const mb_set_split *s = &d->split[split];
@@ -80,14 +90,14 @@ mb_err mb_data_parts(const mb_data *d, enum mb_split split, int64_t i, mb_parts 
     }
     find_parts(d, out);
     if (d->ids.patch > 0 && i < s->section[MB_PAIRS])
-        out->part[MB_IMAGE].patch =
-            s->patch.data + i * (int64_t)d->ids.tokens_per_image * d->ids.patch;
+        load_patches(d, mb_set_image(d, s, i), out);
     return MB_OK;
 }
 
 void mb_parts_free(mb_parts *p)
 {
     free(p->token);
+    free(p->patch);
     *p = (mb_parts){ 0 };
 }
 
@@ -107,6 +117,7 @@ struct mb_render {
     mb_bpe *bpe;          /* NULL: no texts */
     mb_map codebook;      /* (K, 16 * channels); none where images are patches */
     mb_image_shape shape; /* side 0: no images */
+    mb_speaker *speaker;  /* NULL: no speech */
 };
 
 /* Patches of an image side by side; 0: they are no square. */
@@ -135,16 +146,20 @@ mb_err mb_render_open(const mb_data *d, mb_render **out)
 {
     char *merges = mb_format("%s/merges.txt", d->folder);
     char *codebook = mb_format("%s/codebook.u8", d->folder);
+    char *units = mb_format("%s/units.u8", d->folder);
     mb_render *r = mb_zalloc(1, sizeof *r);
     mb_err err = MB_OK;
 
     r->ids = d->ids;
     if (mb_exists(merges))
         err = mb_bpe_load(merges, &r->bpe);
-    if (d->ids.patch > 0 && d->ids.patch % 16 == 0)
+    if (d->ids.patch > 0 && d->ids.patch % 16 == 0 && !d->ids.half) /* pixels */
         r->shape = (mb_image_shape){ 4 * patches_across(&d->ids), d->ids.patch / 16 };
     else if (!err && mb_exists(codebook))
         err = open_codebook(r, codebook);
+    if (!err && mb_exists(units))
+        err = mb_speaker_open(d->folder, d->ids.speech[1] - d->ids.speech[0], &r->speaker);
+    free(units);
     free(merges);
     free(codebook);
     *out = err ? NULL : r;
@@ -159,6 +174,7 @@ void mb_render_close(mb_render *r)
         return;
     mb_bpe_free(r->bpe);
     mb_map_close(&r->codebook);
+    mb_speaker_close(r->speaker);
     free(r);
 }
 
@@ -194,13 +210,24 @@ mb_image_shape mb_render_shape(const mb_render *r)
     return r->shape;
 }
 
+static void join_numbers(mb_image_shape s, const float *patch, uint8_t *image)
+{
+    size_t n = mb_image_bytes(s);
+    uint8_t *bytes = mb_alloc(n);
+
+    for (size_t i = 0; i < n; i++)
+        bytes[i] = mb_pixel_byte(patch[i]);
+    mb_image_join(s, bytes, image);
+    free(bytes);
+}
+
 void mb_render_image(const mb_render *r, const mb_segment *segment, uint8_t *image)
 {
     int patches = mb_image_patches(r->shape);
     uint16_t *code;
 
     if (segment->patch) {
-        mb_image_join(r->shape, segment->patch, image);
+        join_numbers(r->shape, segment->patch, image);
         return;
     }
     code = mb_alloc((size_t)patches * sizeof *code);
@@ -208,4 +235,19 @@ void mb_render_image(const mb_render *r, const mb_segment *segment, uint8_t *ima
         code[i] = (uint16_t)(segment->token[i] - r->ids.image[0]);
     mb_image_decode(r->shape, code, r->codebook.data, image);
     free(code);
+}
+
+bool mb_render_speaks(const mb_render *r)
+{
+    return r->speaker != NULL;
+}
+
+void mb_render_speech(const mb_render *r, const int32_t *token, int64_t n, mb_sound *out)
+{
+    uint16_t *unit = mb_alloc((size_t)(n + 1) * sizeof *unit);
+
+    for (int64_t i = 0; i < n; i++)
+        unit[i] = (uint16_t)(token[i] - r->ids.speech[0]);
+    mb_speaker_say(r->speaker, unit, n, out);
+    free(unit);
 }

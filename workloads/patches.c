@@ -1,29 +1,13 @@
 #include "workloads/patches.h"
 
 #include "base/random.h"
-#include "workloads/image_tokens.h"
 
-/* PATCH (n bytes) as numbers in -1 .. 1, and behind noise what is wanted of it. */
-static void fill(const uint8_t *patch, int64_t n, const mb_noising *how, float *noisy,
-                 float *wanted)
-{
-    double kept = mb_noise_kept(how->step);
-
-    for (int64_t i = 0; i < n; i++) {
-        float x = mb_pixel_number(patch[i]), e;
-
-        noisy[i] = x;
-        if (how->step == 0)
-            continue;
-        e = (float)mb_normal(how->key, (uint64_t)i);
-        noisy[i] = mb_noise_mix(kept, x, e);
-        wanted[i] = mb_noise_wanted(how->prediction, kept, x, e);
-    }
-}
-
-void mb_batch_place_image(mb_batch *b, int64_t to, int64_t n, const uint8_t *patch,
+void mb_batch_place_image(mb_batch *b, int64_t to, int64_t n, const float *patch,
                           const mb_noising *how)
 {
+    double kept = mb_noise_kept(how->step);
+    float *noisy = b->noisy + to * b->patch, *wanted = b->wanted + to * b->patch;
+
     for (int64_t i = to; i < to + n; i++) {
         b->noise[i] = how->step;
         b->target[i] = -1;
@@ -31,7 +15,12 @@ void mb_batch_place_image(mb_batch *b, int64_t to, int64_t n, const uint8_t *pat
     }
     if (to % b->len > 0) /* what begins the image does not predict it */
         b->target[to - 1] = -1;
-    fill(patch, n * b->patch, how, b->noisy + to * b->patch, b->wanted + to * b->patch);
+    for (int64_t i = 0; i < n * b->patch; i++) {
+        float x = patch[i], e = how->step > 0 ? (float)mb_normal(how->key, (uint64_t)i) : 0;
+
+        noisy[i] = mb_noise_mix(kept, x, e);
+        wanted[i] = mb_noise_wanted(how->prediction, kept, x, e);
+    }
 }
 
 /* The image's first position, counted from 0; -1 when it is not there as a whole. */
@@ -52,11 +41,15 @@ mb_err mb_patches_place(const mb_ids *ids, const uint8_t *patch, uint64_t key,
     int64_t first = find_image(ids, b->token + to, n);
     mb_noising how = { 1 + (int32_t)mb_below(mb_key(key, "step", 0, 0), 0, MB_NOISE_STEPS),
                        mb_key(key, "noise", 0, 0), prediction };
+    float *numbers;
 
     if (first < 0)
         return mb_fail(MB_ECORRUPT, "a document without one image of %d patches",
                        ids->tokens_per_image);
     memset(b->target_modality + to, MB_TEXT, (size_t)n); /* ids of an image are no targets */
-    mb_batch_place_image(b, to + first, ids->tokens_per_image, patch, &how);
+    numbers = b->noisy + (to + first) * ids->patch;
+    for (int64_t i = 0; i < (int64_t)ids->tokens_per_image * ids->patch; i++)
+        numbers[i] = mb_patch_number(ids, patch, i);
+    mb_batch_place_image(b, to + first, ids->tokens_per_image, numbers, &how);
     return MB_OK;
 }

@@ -5,7 +5,7 @@
 
 #include "workloads/set.h"
 
-/* Document of N ids, placed at positions TO .. of B: its image, whose bytes are PATCH
+/* Document of N ids, placed at positions TO .. of B: its image, which PATCH holds
    (tokens_per_image, S), gets the step and noise that KEY draws, and no id that belongs to it is a
    target. MB_ECORRUPT unless the document has just one image of that many patches. */
 mb_err mb_patches_place(const mb_ids *ids, const uint8_t *patch, uint64_t key,

@@ -3,10 +3,10 @@
 
    A set is one folder: manifest.json, and for every split SPLIT.tokens.u16 (or .u32, when the
    vocabulary needs it) and SPLIT.documents.u64, the first token of each document and then the count
-   of all tokens. Where images are patches, SPLIT.patches.u8 has those of each pair, and the ids
-   between BOI and EOI are all the same: places. Little-endian, no headers. The sections of a split
-   (mb_section) follow one another. A folder with a manifest is complete: it gets its name only
-   then. */
+   of all tokens. Where images are patches, SPLIT.patches.u8 (bytes for -1 .. 1) or .f16 (halves)
+   has those of each pair, and the ids between BOI and EOI are all the same: places. Little-endian,
+   no headers. The sections of a split (mb_section) follow one another. A folder with a manifest is
+   complete: it gets its name only then. */
 #ifndef MB_WORKLOADS_SET_H
 #define MB_WORKLOADS_SET_H
 
@@ -16,7 +16,7 @@
 #include <jansson.h>
 #include <string.h>
 
-enum { MB_SET_FORMAT = 1 };
+enum { MB_SET_FORMAT = 1, MB_LARGEST_PATCH = 1 << 16 };
 
 /* Ids: half-open ranges, and single ids or -1 for none. The single ones may lie inside a range.
    Image ids stand between BOI and EOI alone, speech ids between BOA and EOA (audio). */
@@ -25,8 +25,20 @@ typedef struct mb_ids {
     int text[2], image[2], speech[2];
     int bos, eos, boi, eoi, boa, eoa;
     int tokens_per_image; /* 0: any number */
-    int patch;            /* S: bytes of a patch; 0: images are ids */
+    int patch;            /* S: numbers of a patch; 0: images are ids */
+    bool half;            /* they are halves, not bytes */
 } mb_ids;
+
+static inline const char *mb_patch_file(const mb_ids *ids)
+{
+    return ids->half ? "patches.f16" : "patches.u8";
+}
+static inline size_t mb_patch_size(const mb_ids *ids) /* bytes */
+{
+    return (size_t)ids->patch * (ids->half ? sizeof(uint16_t) : 1);
+}
+/* Number I of what the patches at FROM hold. */
+float mb_patch_number(const mb_ids *ids, const uint8_t *from, int64_t i);
 
 /* What kind of token an id is; singles before ranges. */
 enum mb_id_kind {
@@ -64,7 +76,7 @@ mb_err mb_set_begin(mb_set_writer *w, enum mb_split split);
 /* A whole document of SECTION, sections in their order; ids are known to be good. */
 mb_err mb_set_document(mb_set_writer *w, enum mb_section section, const int32_t *token, int64_t n);
 /* Where images are patches: those of N bytes in the split's pairs, in order. */
-mb_err mb_set_patches(mb_set_writer *w, const uint8_t *bytes, size_t n);
+mb_err mb_set_patches(mb_set_writer *w, const void *bytes, size_t n);
 /* Notes for the manifest; VALUE is taken over. */
 void mb_set_parameter(mb_set_writer *w, const char *key, json_t *value);
 mb_err mb_set_source_file(mb_set_writer *w, const char *path); /* name, size and hash */
@@ -106,6 +118,11 @@ mb_err mb_set_verify(const mb_data *d, FILE *report);
 
 /* Document I of a split: its first token and length, checked against the file. */
 mb_err mb_set_find(const mb_set_split *s, int64_t i, int64_t *first, int64_t *n);
+/* Where the patches of pair I of a split lie. */
+static inline const uint8_t *mb_set_image(const mb_data *d, const mb_set_split *s, int64_t i)
+{
+    return s->patch.data + i * d->ids.tokens_per_image * (int64_t)mb_patch_size(&d->ids);
+}
 /* Token I, which must be below the split's count. */
 static inline int32_t mb_set_token(const mb_data *d, const mb_set_split *s, int64_t i)
 {

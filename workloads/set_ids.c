@@ -1,6 +1,5 @@
+#include "base/half.h"
 #include "workloads/set.h"
-
-enum { LARGEST_PATCH = 1 << 16 };
 
 enum mb_id_kind mb_id_kind(const mb_ids *ids, int64_t id)
 {
@@ -89,9 +88,19 @@ mb_err mb_ids_check(const mb_ids *ids)
     if (ids->tokens_per_image < 0)
         return mb_fail(MB_EINVAL, "tokens_per_image %d is negative", ids->tokens_per_image);
     if (ids->patch < 0 ||
-        (ids->patch > 0 && (ids->patch > LARGEST_PATCH || !ids->tokens_per_image)))
+        (ids->patch > 0 && (ids->patch > MB_LARGEST_PATCH || !ids->tokens_per_image)))
         return mb_fail(MB_EINVAL,
-                       "patches of %d bytes, %d an image: expected 0, or up to %d and some",
-                       ids->patch, ids->tokens_per_image, LARGEST_PATCH);
+                       "patches of %d numbers, %d an image: expected 0, or up to %d and some",
+                       ids->patch, ids->tokens_per_image, MB_LARGEST_PATCH);
     return MB_OK;
+}
+
+float mb_patch_number(const mb_ids *ids, const uint8_t *from, int64_t i)
+{
+    uint16_t half;
+
+    if (!ids->half)
+        return (float)from[i] / 127.5f - 1;
+    memcpy(&half, from + i * 2, sizeof half);
+    return mb_half_to_float(half);
 }

@@ -3,6 +3,7 @@
 #include "workloads/set.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -34,13 +35,17 @@ static mb_err read_ids(mb_data *d)
     json_t *ids = json_object_get(d->json, "ids");
     mb_ids *i = &d->ids;
 
+    int half = 0;
+
     i->boa = i->eoa = -1;
-    if (!ids || json_unpack(ids, "{si s[ii] s[ii] s?[ii] si si si si s?i s?i si s?i}", "vocab",
-                            &i->vocab, "text", &i->text[0], &i->text[1], "image", &i->image[0],
-                            &i->image[1], "speech", &i->speech[0], &i->speech[1], "bos", &i->bos,
-                            "eos", &i->eos, "boi", &i->boi, "eoi", &i->eoi, "boa", &i->boa, "eoa",
-                            &i->eoa, "tokens_per_image", &i->tokens_per_image, "patch", &i->patch))
+    if (!ids ||
+        json_unpack(ids, "{si s[ii] s[ii] s?[ii] si si si si s?i s?i si s?i s?b}", "vocab",
+                    &i->vocab, "text", &i->text[0], &i->text[1], "image", &i->image[0],
+                    &i->image[1], "speech", &i->speech[0], &i->speech[1], "bos", &i->bos, "eos",
+                    &i->eos, "boi", &i->boi, "eoi", &i->eoi, "boa", &i->boa, "eoa", &i->eoa,
+                    "tokens_per_image", &i->tokens_per_image, "patch", &i->patch, "half", &half))
         return missing(d, "ids");
+    i->half = half;
     d->width = i->vocab > 65536 ? 4 : 2;
     if (mb_ids_check(i))
         return mb_fail_in(MB_ECORRUPT, "%s/manifest.json", d->folder);
@@ -82,11 +87,11 @@ static mb_err read_patches(const mb_data *d, mb_set_split *s)
 
     MB_TRY(mb_map_open(s->patch_path, &s->patch));
     if (s->modality[MB_IMAGE] != patches ||
-        s->patch.size / (size_t)d->ids.patch != (size_t)patches ||
-        s->patch.size % (size_t)d->ids.patch != 0)
-        return mb_fail(MB_ECORRUPT, "%s: %zu bytes found, expected %lld pairs of %d patches of %d",
+        s->patch.size / mb_patch_size(&d->ids) != (size_t)patches ||
+        s->patch.size % mb_patch_size(&d->ids) != 0)
+        return mb_fail(MB_ECORRUPT, "%s: %zu bytes found, expected %lld pairs of %d patches of %zu",
                        s->patch_path, s->patch.size, (long long)s->section[MB_PAIRS],
-                       d->ids.tokens_per_image, d->ids.patch);
+                       d->ids.tokens_per_image, mb_patch_size(&d->ids));
     return MB_OK;
 }
 
@@ -108,7 +113,7 @@ static mb_err read_split(mb_data *d, enum mb_split split)
     }
     s->token_path = mb_format("%s/%s.tokens.u%d", d->folder, mb_split_name[split], 8 * d->width);
     s->document_path = mb_format("%s/%s.documents.u64", d->folder, mb_split_name[split]);
-    s->patch_path = mb_format("%s/%s.patches.u8", d->folder, mb_split_name[split]);
+    s->patch_path = mb_format("%s/%s.%s", d->folder, mb_split_name[split], mb_patch_file(&d->ids));
     s->present = true;
     MB_TRY(mb_map_open(s->token_path, &s->token));
     MB_TRY(mb_map_open(s->document_path, &s->document));
@@ -234,6 +239,11 @@ static mb_err verify_split(const mb_data *d, const mb_set_split *s)
         if (first != at)
             return mb_fail(MB_ECORRUPT, "%s: offset %lld: document begins at %lld, expected %lld",
                            s->document_path, (long long)i * 8, (long long)first, (long long)at);
+    }
+    for (size_t i = 0; d->ids.half && i < s->patch.size / 2; i++) {
+        if (!isfinite(mb_patch_number(&d->ids, s->patch.data, (int64_t)i)))
+            return mb_fail(MB_ECORRUPT, "%s: offset %zu: not a finite number", s->patch_path,
+                           i * 2);
     }
     return MB_OK;
 }

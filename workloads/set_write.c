@@ -64,6 +64,8 @@ void mb_set_ids(mb_set_writer *w, const mb_ids *ids)
                           ids->eos, "boi", ids->boi, "eoi", ids->eoi, "boa", ids->boa, "eoa",
                           ids->eoa, "tokens_per_image", ids->tokens_per_image, "patch", ids->patch);
 
+    if (ids->half)
+        json_object_set_new(j, "half", json_true());
     w->ids = *ids;
     w->width = ids->vocab > 65536 ? 4 : 2;
     json_object_set_new(w->manifest, "ids", j);
@@ -194,7 +196,7 @@ mb_err mb_set_begin(mb_set_writer *w, enum mb_split split)
     MB_TRY(open_file(w, split, w->width == 2 ? "tokens.u16" : "tokens.u32", &w->token));
     MB_TRY(open_file(w, split, "documents.u64", &w->document));
     if (w->ids.patch > 0)
-        MB_TRY(open_file(w, split, "patches.u8", &w->patch));
+        MB_TRY(open_file(w, split, mb_patch_file(&w->ids), &w->patch));
     w->split = (int)split;
     return MB_OK;
 }
@@ -218,7 +220,7 @@ mb_err mb_set_document(mb_set_writer *w, enum mb_section section, const int32_t 
     return MB_OK;
 }
 
-mb_err mb_set_patches(mb_set_writer *w, const uint8_t *bytes, size_t n)
+mb_err mb_set_patches(mb_set_writer *w, const void *bytes, size_t n)
 {
     assert(w->ids.patch > 0);
     if (fwrite(bytes, 1, n, w->patch.file) != n)

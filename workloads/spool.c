@@ -1,4 +1,5 @@
-/* A file for each split and section has records: a header, where the document is from, its ids.
+/* A file for each split and section has records: a header, where the document is from, its ids, its
+   patches.
    Two more have 64 bits of the SHA-256 of every document that is held out, and of every id, with
    the place of the record; they are sorted where they lie, in memory that the system may write back
    to disk. Two different documents out of ten million share those bits once in 300000 imports. */
@@ -13,10 +14,10 @@
 
 enum { FILES = MB_SPLITS * MB_SECTIONS };
 
-typedef struct record { /* then WHERE bytes, the last of them NUL, then N int32 */
+typedef struct record { /* then WHERE bytes, the last of them NUL, N int32, PATCHES bytes */
     uint64_t hash;
     int64_t n;
-    int64_t where;
+    int64_t where, patches;
 } record;
 
 typedef struct seen {
@@ -120,7 +121,10 @@ mb_err mb_spool_add(mb_spool *s, enum mb_split split, enum mb_section section, m
 
     mb_document_add(d, d->ids->eos);
     bytes = (size_t)d->n * sizeof *d->token;
-    r = (record){ short_hash(d->token, bytes), d->n, (int64_t)strlen(where) + 1 };
+    r = (record){ short_hash(d->token, bytes), d->n, (int64_t)strlen(where) + 1,
+                  (int64_t)d->patch_bytes };
+    if (d->patch_bytes)
+        r.hash ^= short_hash(d->patch, d->patch_bytes);
     MB_TRY(need_file(s, &s->document[file]));
     if (split != MB_TRAIN)
         MB_TRY(note(s, &s->held, r.hash, file));
@@ -128,9 +132,10 @@ mb_err mb_spool_add(mb_spool *s, enum mb_split split, enum mb_section section, m
         MB_TRY(note(s, &s->id, short_hash(id, strlen(id)), file));
     if (fwrite(&r, sizeof r, 1, s->document[file]) != 1 ||
         fwrite(where, 1, (size_t)r.where, s->document[file]) != (size_t)r.where ||
-        fwrite(d->token, 1, bytes, s->document[file]) != bytes)
+        fwrite(d->token, 1, bytes, s->document[file]) != bytes ||
+        fwrite(d->patch, 1, d->patch_bytes, s->document[file]) != d->patch_bytes)
         return failed(s);
-    s->size[file] += (int64_t)sizeof r + r.where + (int64_t)bytes;
+    s->size[file] += (int64_t)sizeof r + r.where + (int64_t)bytes + r.patches;
     s->count[file]++;
     return MB_OK;
 }
@@ -252,9 +257,11 @@ typedef struct out {
     int64_t *dropped;
 } out;
 
-static mb_err write_record(mb_spool *s, int file, const record *r, int64_t at, const int32_t *token,
+/* BYTES are its ids and then its patches. */
+static mb_err write_record(mb_spool *s, int file, const record *r, int64_t at, const void *bytes,
                            out *o)
 {
+    const int32_t *token = bytes;
     const seen *rival = find_rival(s, r->hash, file);
 
     if (rival && !o->drop)
@@ -263,14 +270,15 @@ static mb_err write_record(mb_spool *s, int file, const record *r, int64_t at, c
         ++*o->dropped;
         return MB_OK;
     }
-    return mb_set_document(o->writer, (enum mb_section)(file % MB_SECTIONS), token, r->n);
+    MB_TRY(mb_set_document(o->writer, (enum mb_section)(file % MB_SECTIONS), token, r->n));
+    return r->patches ? mb_set_patches(o->writer, token + r->n, (size_t)r->patches) : MB_OK;
 }
 
 static mb_err write_file(mb_spool *s, int file, out *o)
 {
     FILE *f = s->document[file];
-    int32_t *token = NULL;
-    size_t room = 0;
+    char *bytes = NULL;
+    size_t room = 0, size;
     mb_err err = MB_OK;
 
     if (!f)
@@ -282,14 +290,15 @@ static mb_err write_file(mb_spool *s, int file, out *o)
 
         if (fread(&r, sizeof r, 1, f) != 1 || fseek(f, r.where, SEEK_CUR))
             err = failed(s);
-        while (!err && room < (size_t)r.n)
-            token = mb_grow(token, room, &room, sizeof *token);
-        if (!err && fread(token, sizeof *token, (size_t)r.n, f) != (size_t)r.n)
+        size = (size_t)r.n * sizeof(int32_t) + (size_t)r.patches;
+        while (!err && room < size)
+            bytes = mb_grow(bytes, room, &room, 1);
+        if (!err && fread(bytes, 1, size, f) != size)
             err = failed(s);
         if (!err)
-            err = write_record(s, file, &r, at, token, o);
+            err = write_record(s, file, &r, at, bytes, o);
     }
-    free(token);
+    free(bytes);
     return err;
 }
 

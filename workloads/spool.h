@@ -12,7 +12,7 @@ typedef struct mb_spool mb_spool;
 mb_spool *mb_spool_open(const char *folder);
 void mb_spool_close(mb_spool *s); /* accepts NULL */
 
-/* Takes D, which is as mb_document_end() would write it but for EOS. WHERE it is from opens
+/* Copies D, which is as mb_document_end() would write it but for EOS. WHERE it is from opens
    messages; ID, or NULL, must be its own. */
 mb_err mb_spool_add(mb_spool *s, enum mb_split split, enum mb_section section, mb_document *d,
                     const char *where, const char *id);

@@ -9,11 +9,18 @@
 
 enum { SAMPLE = 200000, ROUNDS = 12, SEED = 1, LDA_UTTERANCES = 4000 };
 
+static const double steps = 10; /* to a standard deviation within a phone */
+
 static uint8_t to_byte(double x)
 {
-    double at = floor(128.5 + 10 * x);
+    double at = floor(128.5 + steps * x);
 
     return at < 0 ? 0 : at > 255 ? 255 : (uint8_t)at;
+}
+
+double mb_units_value(uint8_t byte)
+{
+    return (byte - 128) / steps;
 }
 
 static int64_t count_units(const mb_utterances *u)
@@ -112,4 +119,35 @@ mb_err mb_units_write(const mb_units *u, mb_set_writer *w)
 {
     MB_TRY(mb_set_bytes(w, "units.u8", u->centroid, (size_t)u->k * MB_LDA_OUT));
     return mb_set_bytes(w, "lda.f64", &u->lda, sizeof u->lda);
+}
+
+static mb_err read_whole(const char *folder, const char *name, void *out, size_t size)
+{
+    char *path = mb_format("%s/%s", folder, name);
+    mb_map map;
+    mb_err err = mb_map_open(path, &map);
+
+    if (!err) {
+        if (map.size == size)
+            memcpy(out, map.data, size);
+        else
+            err = mb_fail(MB_ECORRUPT, "%s: %zu bytes found, expected %zu", path, map.size, size);
+        mb_map_close(&map);
+    }
+    free(path);
+    return err;
+}
+
+mb_err mb_units_read(const char *folder, int k, mb_units *out)
+{
+    size_t size = (size_t)k * MB_LDA_OUT;
+    mb_err err;
+
+    *out = (mb_units){ .k = k, .centroid = mb_alloc(size) };
+    err = read_whole(folder, "units.u8", out->centroid, size);
+    if (!err)
+        err = read_whole(folder, "lda.f64", &out->lda, sizeof out->lda);
+    if (err)
+        mb_units_free(out);
+    return err;
 }

@@ -23,5 +23,9 @@ uint16_t *mb_units_assign(const mb_units *units, const mb_utterances *u);
 
 /* units.u8 (centroids) and lda.f64 (mean, then axes) as files of the set. */
 mb_err mb_units_write(const mb_units *u, mb_set_writer *w);
+/* The same K units from the set in FOLDER. */
+mb_err mb_units_read(const char *folder, int k, mb_units *out);
+/* What a byte of a centroid stands for. */
+double mb_units_value(uint8_t byte);
 
 #endif

@@ -20,16 +20,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
 static char path[64]; /* of a file in memory that has the bytes */
 static int file;
+static char folder[] = "/tmp/motbench-fuzz-XXXXXX"; /* for readers of more than one file */
 static volatile double used; /* what was read, so that reading is no dead code */
 
-static mb_err read_items(const mb_import_format *format)
+static mb_err read_items(const mb_import_format *format, const char *from)
 {
-    const mb_import how = { .side = 8, .codes = 16, .units = 16 };
+    const mb_import how = {
+        .root = "/nonexistent", .side = 8, .codes = 16, .units = 16, .patch = 2
+    };
     mb_import_tokens *tokens = mb_import_tokens_new(&how);
     mb_item item = { 0 };
     void *reader;
     bool more = true;
-    mb_err err = format->open(path, "/nonexistent", &reader);
+    mb_err err = format->open(from, &how, &reader);
 
     while (!err && more) {
         mb_item_clear(&item);
@@ -45,22 +48,62 @@ static mb_err read_items(const mb_import_format *format)
 
 static mb_err fuzz_jsonl(const uint8_t *bytes, size_t size)
 {
-    return read_items(&mb_import_jsonl);
+    return read_items(&mb_import_jsonl, path);
 }
 
 static mb_err fuzz_wds(const uint8_t *bytes, size_t size)
 {
-    return read_items(&mb_import_wds);
+    return read_items(&mb_import_wds, path);
 }
 
 static mb_err fuzz_coco(const uint8_t *bytes, size_t size)
 {
-    return read_items(&mb_import_coco);
+    return read_items(&mb_import_coco, path);
 }
 
 static mb_err fuzz_units(const uint8_t *bytes, size_t size)
 {
-    return read_items(&mb_import_units);
+    return read_items(&mb_import_units, path);
+}
+
+static void write_file(const char *name, const uint8_t *bytes, size_t size)
+{
+    char at[128];
+    FILE *f;
+
+    snprintf(at, sizeof at, "%s/%s", folder, name);
+    f = fopen(at, "wb");
+    if (!f || fwrite(bytes, 1, size, f) != size || fclose(f))
+        abort();
+}
+
+/* Two files: what comes before the first NUL, and what comes behind it. */
+static void write_two(const uint8_t *bytes, size_t size, const char *first, const char *second)
+{
+    size_t n = strnlen((const char *)bytes, size);
+
+    write_file(first, bytes, n);
+    write_file(second, bytes + n + (n < size), size - n - (n < size));
+}
+
+/* A transcript and a recording. */
+static mb_err fuzz_librispeech(const uint8_t *bytes, size_t size)
+{
+    write_two(bytes, size, "9-1.trans.txt", "9-1-0000.flac");
+    return read_items(&mb_import_librispeech, folder);
+}
+
+/* Captions and an array. */
+static mb_err fuzz_latents(const uint8_t *bytes, size_t size)
+{
+    bool json = size > 0 && *bytes == '{';
+    char npy[64], other[64];
+
+    snprintf(npy, sizeof npy, "%s/x.npy", folder);
+    snprintf(other, sizeof other, "%s/x.%s", folder, json ? "txt" : "jsonl");
+    unlink(other);
+    write_two(bytes, size, json ? "x.jsonl" : "x.txt", "x.npy");
+    return read_items(&mb_import_latents, npy);
 }
 
 static mb_err fuzz_picture(const uint8_t *bytes, size_t size)
@@ -141,6 +184,8 @@ static const struct target {
     { "wds", fuzz_wds },
     { "coco", fuzz_coco },
     { "units", fuzz_units },
+    { "librispeech", fuzz_librispeech },
+    { "latents", fuzz_latents },
     { "picture", fuzz_picture },
     { "sound", fuzz_sound },
     { "npy", fuzz_npy },
@@ -151,6 +196,19 @@ static const struct target {
 };
 static const struct target *target = targets;
 
+static void remove_folder(void)
+{
+    static const char *const names[] = { "9-1.trans.txt", "9-1-0000.flac", "x.npy", "x.txt",
+                                         "x.jsonl" };
+    char at[128];
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        snprintf(at, sizeof at, "%s/%s", folder, names[i]);
+        unlink(at);
+    }
+    rmdir(folder);
+}
+
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
     const char *name = getenv("FUZZ_TARGET");
@@ -159,13 +217,14 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
         target++;
     file = memfd_create("fuzz", 0);
     snprintf(path, sizeof path, "/proc/self/fd/%d", file);
-    if (!target->name || file < 0) {
+    if (!target->name || file < 0 || !mkdtemp(folder)) {
         fprintf(stderr, "FUZZ_TARGET: expected");
         for (target = targets; target->name; target++)
             fprintf(stderr, " %s", target->name);
         fputc('\n', stderr);
         exit(1);
     }
+    atexit(remove_folder);
     return 0;
 }
 
