@@ -1,6 +1,7 @@
 #include "harness/gallery.h"
 
 #include "base/file.h"
+#include "base/npy.h"
 #include "workloads/picture.h"
 #include "workloads/sound.h"
 
@@ -40,6 +41,8 @@ static void write_part(const gallery *a, const char *who, int modality, const in
         free(text);
     } else if (modality == MB_IMAGE && mb_render_shape(a->render).side) {
         fputs("see the grid", f);
+    } else if (modality == MB_IMAGE && mb_data_patch(a->l->data) > 0) {
+        fprintf(f, "%lld patches of numbers", (long long)n);
     } else { /* speech that is also heard, or ids that nobody can show */
         for (int64_t i = 0; i < n; i++)
             fprintf(f, "%s%d", i ? " " : "", token[i] - kind.first);
@@ -187,12 +190,29 @@ static bool occurs(const mb_direction *way, int modality)
     return way->prompt == modality || way->answer == modality;
 }
 
+/* Of latents, which only the user's own decoder can show. */
+static mb_err write_numbers(const gallery *a)
+{
+    int64_t patches = mb_data_segment_kind(a->l->data, MB_IMAGE).exactly;
+    int64_t shape[] = { a->g->n, patches, mb_data_patch(a->l->data) }, each = patches * shape[2];
+    float *all = mb_alloc((size_t)(a->g->n * each) * sizeof *all);
+    char *path = mb_format("%s.npy", a->base);
+    mb_err err;
+
+    for (int64_t i = 0; i < a->g->n; i++)
+        memcpy(all + i * each, a->g->sample[i].patch, (size_t)each * sizeof *all);
+    err = mb_npy_write_f32(path, all, 3, shape);
+    free(path);
+    free(all);
+    return err;
+}
+
 mb_err mb_gallery_write(const char *folder, const mb_loaded *l, const mb_generate_plan *plan,
                         const mb_generated *g, const char **endings)
 {
     static const char *const kinds[] = { "txt", "{txt,png}", "{txt,wav}", "{txt,png,wav}" };
     const mb_direction *way = &plan->direction;
-    bool images, speech;
+    bool images, speech, numbers;
     gallery a = { .l = l, .plan = plan, .g = g };
     mb_err err = mb_make_folders(folder);
 
@@ -205,9 +225,12 @@ mb_err mb_gallery_write(const char *folder, const mb_loaded *l, const mb_generat
     images = occurs(way, MB_IMAGE) && g->n > 0 && mb_render_shape(a.render).side > 0 &&
              mb_media_check() == MB_OK;
     speech = occurs(way, MB_SPEECH) && g->n > 0 && mb_render_speaks(a.render);
-    *endings = kinds[images + 2 * speech];
+    numbers = mb_generate_paints(l, plan) && g->n > 0 && mb_render_shape(a.render).side == 0;
+    *endings = numbers ? "{txt,npy}" : kinds[images + 2 * speech];
     if (images)
         err = write_grid(&a);
+    if (numbers)
+        err = write_numbers(&a);
     if (!err && speech)
         err = write_sound(&a);
     if (!err)

@@ -8,7 +8,8 @@
    documents' own answers and the model's, and where images occur and the set can show them
    PROMPT-ANSWER.png, a grid in the order of the text: prompts, or pairs of an answer of the
    document and the model's. Where speech occurs and the set knows how its units sound,
-   PROMPT-ANSWER.wav has the same one after another. *ENDINGS: of the files, "{txt,png}". */
+   PROMPT-ANSWER.wav has the same one after another. Answers that are latents are numbers,
+   (samples, patches, S), in PROMPT-ANSWER.npy. *ENDINGS: of the files, "{txt,png}". */
 mb_err mb_gallery_write(const char *folder, const mb_loaded *l, const mb_generate_plan *plan,
                         const mb_generated *g, const char **endings);
 
