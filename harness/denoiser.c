@@ -14,8 +14,10 @@
 enum {
     IMAGES = 1 << 16, /* measured, at most about */
     CHUNK = 512,      /* vectors at a time */
-    LARGEST = 1024,   /* numbers of an image */
-    PER_NUMBER = 10   /* images that a covariance of theirs takes, at least */
+    UNIT = 255,       /* parts of 1: of a chunk's products the sum fits 32 bits */
+    MOST = 2047,
+    LARGEST = 1024, /* numbers of an image, or of a patch */
+    PER_NUMBER = 10 /* images that a covariance of theirs takes, at least */
 };
 
 /* ---- closed form ---------------------------------------------------------------------------- */
@@ -91,11 +93,11 @@ double mb_denoiser_loss(double *covariance, int n, enum mb_prediction predicted)
 
 /* ---- covariances ---------------------------------------------------------------------------- */
 
-typedef struct moments { /* of vectors of SIZE numbers */
+typedef struct moments { /* of vectors of SIZE numbers, in parts of UNIT */
     int size;
     int64_t n;
     double *sum, *product; /* (size), (size, size): the lower half */
-    float *chunk;          /* (size, CHUNK) */
+    int16_t *chunk;        /* (size, CHUNK) */
     int filled;
 } moments;
 
@@ -104,7 +106,7 @@ static moments make_moments(int size)
     return (moments){ .size = size,
                       .sum = mb_zalloc((size_t)size, sizeof(double)),
                       .product = mb_zalloc((size_t)size * (size_t)size, sizeof(double)),
-                      .chunk = mb_zalloc((size_t)size * CHUNK, sizeof(float)) };
+                      .chunk = mb_zalloc((size_t)size * CHUNK, sizeof(int16_t)) };
 }
 
 static void free_moments(moments *m)
@@ -114,34 +116,36 @@ static void free_moments(moments *m)
     free(m->chunk);
 }
 
-static double dot(const float *x, const float *y, int n)
-{
-    float sum = 0;
-
-#pragma omp simd reduction(+ : sum)
-    for (int k = 0; k < n; k++)
-        sum += x[k] * y[k];
-    return sum;
-}
-
+/* Whole numbers: the order of vectors is not seen. */
 static void empty_chunk(moments *m)
 {
     for (int i = 0; i < m->size; i++) {
-        const float *x = m->chunk + i * CHUNK;
+        const int16_t *x = m->chunk + i * CHUNK;
 
         for (int k = 0; k < m->filled; k++)
             m->sum[i] += x[k];
-        for (int j = 0; j <= i; j++)
-            m->product[i * m->size + j] += dot(x, m->chunk + j * CHUNK, m->filled);
+        for (int j = 0; j <= i; j++) {
+            const int16_t *y = m->chunk + j * CHUNK;
+            int32_t sum = 0;
+
+            for (int k = 0; k < m->filled; k++)
+                sum += x[k] * y[k];
+            m->product[i * m->size + j] += sum;
+        }
     }
     m->n += m->filled;
     m->filled = 0;
 }
 
+/* Exact for pixels, which are odd numbers of parts; latents beyond 8 deviations are cut off. */
 static void add_vector(moments *m, const float *number)
 {
-    for (int i = 0; i < m->size; i++)
-        m->chunk[i * CHUNK + m->filled] = number[i];
+    for (int i = 0; i < m->size; i++) {
+        long parts = lrintf(number[i] * UNIT);
+
+        parts = parts < -MOST ? -MOST : parts > MOST ? MOST : parts;
+        m->chunk[i * CHUNK + m->filled] = (int16_t)parts;
+    }
     if (++m->filled == CHUNK)
         empty_chunk(m);
 }
@@ -149,18 +153,20 @@ static void add_vector(moments *m, const float *number)
 /* Turns products into covariances, and these into a loss. */
 static double loss_of(moments *m, enum mb_prediction predicted)
 {
-    double n;
+    double n, unit = UNIT * UNIT;
 
     empty_chunk(m);
     n = (double)m->n;
     for (int i = 0; i < m->size; i++)
-        for (int j = 0; j <= i; j++)
-            m->product[i * m->size + j] = m->product[j * m->size + i] =
-                m->product[i * m->size + j] / n - m->sum[i] / n * (m->sum[j] / n);
+        for (int j = 0; j <= i; j++) {
+            double c = m->product[i * m->size + j] / n - m->sum[i] / n * (m->sum[j] / n);
+
+            m->product[i * m->size + j] = m->product[j * m->size + i] = c / unit;
+        }
     return mb_denoiser_loss(m->product, m->size, predicted);
 }
 
-static mb_err walk(const mb_data *d, int64_t patches, moments *patch, moments *image)
+static mb_err walk(const mb_data *d, int64_t patches, moments *patch, moments *image, float *number)
 {
     int64_t n = mb_data_section(d, MB_TRAIN, MB_PAIRS), step = n / IMAGES + 1;
 
@@ -168,11 +174,12 @@ static mb_err walk(const mb_data *d, int64_t patches, moments *patch, moments *i
         mb_parts p;
 
         MB_TRY(mb_data_parts(d, MB_TRAIN, i, &p));
-        for (int64_t k = 0; k < patches; k++)
-            add_vector(patch, p.part[MB_IMAGE].patch + k * patch->size);
-        if (image->size > 0)
-            add_vector(image, p.part[MB_IMAGE].patch);
+        mb_data_patches_read(d, p.part[MB_IMAGE].patch, patches * patch->size, number);
         mb_parts_free(&p);
+        for (int64_t k = 0; k < patches; k++)
+            add_vector(patch, number + k * patch->size);
+        if (image->size > 0)
+            add_vector(image, number);
     }
     return MB_OK;
 }
@@ -183,14 +190,17 @@ mb_err mb_denoisers_measure(const mb_data *d, enum mb_prediction predicted, mb_d
     int64_t numbers = patches * mb_data_patch(d), n = mb_data_section(d, MB_TRAIN, MB_PAIRS);
     bool enough = numbers <= LARGEST && n >= PER_NUMBER * numbers;
     moments patch, image;
+    float *number;
     mb_err err;
 
     *out = (mb_denoisers){ .patch = NAN, .image = NAN };
-    if (numbers == 0 || n == 0)
+    if (numbers == 0 || n == 0 || mb_data_patch(d) > LARGEST)
         return MB_OK;
     patch = make_moments(mb_data_patch(d));
     image = make_moments(enough ? (int)numbers : 0);
-    err = walk(d, patches, &patch, &image);
+    number = mb_alloc((size_t)numbers * sizeof *number);
+    err = walk(d, patches, &patch, &image, number);
+    free(number);
     if (!err) {
         out->patch = loss_of(&patch, predicted);
         out->image = enough ? loss_of(&image, predicted) : NAN;

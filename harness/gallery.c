@@ -1,7 +1,6 @@
 #include "harness/gallery.h"
 
 #include "base/file.h"
-#include "base/npy.h"
 #include "workloads/picture.h"
 #include "workloads/sound.h"
 
@@ -15,8 +14,9 @@ typedef struct gallery {
     const mb_generate_plan *plan;
     const mb_generated *g;
     mb_render *render;
-    char *base;      /* of file names */
-    double *heard_s; /* (n) where samples begin in the sound file, or NULL: there is none */
+    mb_image_shape shape; /* side 0: images cannot be shown */
+    char *base;           /* of file names */
+    double *heard_s;      /* (n) where samples begin in the sound file, or NULL: there is none */
 } gallery;
 
 static mb_err parts_of(const gallery *a, int64_t i, mb_parts *out)
@@ -39,10 +39,10 @@ static void write_part(const gallery *a, const char *who, int modality, const in
             *c = (unsigned char)*c < ' ' ? ' ' : *c;
         fputs(text, f);
         free(text);
-    } else if (modality == MB_IMAGE && mb_render_shape(a->render).side) {
+    } else if (modality == MB_IMAGE && a->shape.side) {
         fputs("see the grid", f);
-    } else if (modality == MB_IMAGE && mb_data_patch(a->l->data) > 0) {
-        fprintf(f, "%lld patches of numbers", (long long)n);
+    } else if (modality == MB_IMAGE && a->l->described.sizes.patch > 0) {
+        fputs("latents", f);
     } else { /* speech that is also heard, or ids that nobody can show */
         for (int64_t i = 0; i < n; i++)
             fprintf(f, "%s%d", i ? " " : "", token[i] - kind.first);
@@ -163,7 +163,7 @@ static mb_err fill_grid(const gallery *a, grid *g)
 static mb_err write_grid(const gallery *a)
 {
     int per = a->plan->direction.answer == MB_IMAGE ? 2 : 1;
-    grid g = make_grid(mb_render_shape(a->render), per, a->g->n);
+    grid g = make_grid(a->shape, per, a->g->n);
     char *path = mb_format("%s.png", a->base);
     mb_err err = fill_grid(a, &g);
 
@@ -185,34 +185,28 @@ static mb_err write_sound(gallery *a)
     return err;
 }
 
+static mb_err write_latents(const gallery *a)
+{
+    char *path = mb_format("%s.npy", a->base);
+    mb_err err = mb_gallery_latents(path, a->render, a->g);
+
+    free(path);
+    return err;
+}
+
 static bool occurs(const mb_direction *way, int modality)
 {
     return way->prompt == modality || way->answer == modality;
 }
 
-/* Of latents, which only the user's own decoder can show. */
-static mb_err write_numbers(const gallery *a)
-{
-    int64_t patches = mb_data_segment_kind(a->l->data, MB_IMAGE).exactly;
-    int64_t shape[] = { a->g->n, patches, mb_data_patch(a->l->data) }, each = patches * shape[2];
-    float *all = mb_alloc((size_t)(a->g->n * each) * sizeof *all);
-    char *path = mb_format("%s.npy", a->base);
-    mb_err err;
-
-    for (int64_t i = 0; i < a->g->n; i++)
-        memcpy(all + i * each, a->g->sample[i].patch, (size_t)each * sizeof *all);
-    err = mb_npy_write_f32(path, all, 3, shape);
-    free(path);
-    free(all);
-    return err;
-}
-
 mb_err mb_gallery_write(const char *folder, const mb_loaded *l, const mb_generate_plan *plan,
                         const mb_generated *g, const char **endings)
 {
-    static const char *const kinds[] = { "txt", "{txt,png}", "{txt,wav}", "{txt,png,wav}" };
+    static const char *const kinds[] = { "txt", "{txt,png}", "{txt,wav}", "{txt,png,wav}",
+                                         "{txt,npy}" };
     const mb_direction *way = &plan->direction;
-    bool images, speech, numbers;
+    bool images, speech, latents;
+    int64_t latent[3];
     gallery a = { .l = l, .plan = plan, .g = g };
     mb_err err = mb_make_folders(folder);
 
@@ -222,15 +216,15 @@ mb_err mb_gallery_write(const char *folder, const mb_loaded *l, const mb_generat
         return err;
     a.base =
         mb_format("%s/%s-%s", folder, mb_modality_name[way->prompt], mb_modality_name[way->answer]);
-    images = occurs(way, MB_IMAGE) && g->n > 0 && mb_render_shape(a.render).side > 0 &&
-             mb_media_check() == MB_OK;
+    a.shape = mb_render_shape(a.render);
+    images = occurs(way, MB_IMAGE) && g->n > 0 && a.shape.side > 0 && mb_media_check() == MB_OK;
     speech = occurs(way, MB_SPEECH) && g->n > 0 && mb_render_speaks(a.render);
-    numbers = mb_generate_paints(l, plan) && g->n > 0 && mb_render_shape(a.render).side == 0;
-    *endings = numbers ? "{txt,npy}" : kinds[images + 2 * speech];
+    latents = mb_generate_paints(l, plan) && g->n > 0 && mb_render_latents(a.render, latent);
+    *endings = kinds[images + 2 * speech + 4 * latents]; /* latents come without the others */
     if (images)
         err = write_grid(&a);
-    if (numbers)
-        err = write_numbers(&a);
+    if (!err && latents)
+        err = write_latents(&a);
     if (!err && speech)
         err = write_sound(&a);
     if (!err)

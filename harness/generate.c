@@ -62,19 +62,21 @@ uint64_t mb_generate_key(const mb_generate_plan *plan, int64_t document)
 }
 
 mb_err mb_generate_open(const mb_loaded *l, const mb_generate_plan *plan, const mb_sampled *s,
-                        mb_parts *parts, mb_opening *opening)
+                        mb_opening *opening)
 {
     const mb_direction *way = &plan->direction;
+    mb_parts p;
 
-    MB_TRY(mb_data_parts(l->data, plan->split, s->document, parts));
-    mb_opening_make(l, way->prompt, &parts->part[way->prompt], way->answer, 0, opening);
-    if (opening->n <= l->described.settings->len)
-        return MB_OK;
-    free(opening->token);
-    mb_parts_free(parts);
-    return mb_fail(MB_EINVAL, "document %lld: a prompt of %lld tokens, expected at most %lld",
-                   (long long)s->document, (long long)opening->n,
-                   (long long)l->described.settings->len);
+    MB_TRY(mb_data_parts(l->data, plan->split, s->document, &p));
+    mb_opening_make(l, way->prompt, &p.part[way->prompt], way->answer, 0, opening);
+    mb_parts_free(&p);
+    if (opening->n > l->described.settings->len) {
+        free(opening->token);
+        return mb_fail(MB_EINVAL, "document %lld: a prompt of %lld tokens, expected at most %lld",
+                       (long long)s->document, (long long)opening->n,
+                       (long long)l->described.settings->len);
+    }
+    return MB_OK;
 }
 
 /* ---- sequences side by side ----------------------------------------------------------------- */
@@ -119,20 +121,19 @@ static void add_row(generation *g, int64_t b, int32_t id)
 /* The rows from FIRST on are those of an opening: its patches are clean. */
 static void show_image(generation *g, int64_t first, const mb_opening *o)
 {
-    if (!o->patch)
-        return;
-    memset(g->noise + first + o->first, 0, (size_t)o->patches * sizeof *g->noise);
-    memcpy(g->noisy + (first + o->first) * g->patch, o->patch,
-           (size_t)(o->patches * g->patch) * sizeof *g->noisy);
+    for (int64_t i = 0; o->patch && i < o->patches; i++)
+        g->noise[first + o->first + i] = 0;
+    if (o->patch)
+        mb_data_patches_read(g->l->data, o->patch, o->patches * g->patch,
+                             g->noisy + (first + o->first) * g->patch);
 }
 
 static mb_err begin_sequence(generation *g, int64_t b, mb_sampled *to)
 {
     int64_t first = g->rows;
     mb_opening o;
-    mb_parts p;
 
-    MB_TRY(mb_generate_open(g->l, g->plan, to, &p, &o));
+    MB_TRY(mb_generate_open(g->l, g->plan, to, &o));
     g->fed[b] = 0;
     g->sequence[b] = (sequence){ .to = to, .key = mb_generate_key(g->plan, to->document) };
     to->answer = mb_alloc((size_t)g->len * sizeof *to->answer);
@@ -140,7 +141,6 @@ static mb_err begin_sequence(generation *g, int64_t b, mb_sampled *to)
         add_row(g, b, o.token[i]);
     show_image(g, first, &o);
     free(o.token);
-    mb_parts_free(&p);
     return MB_OK;
 }
 

@@ -28,8 +28,8 @@ typedef struct mb_sampled {
     int64_t document; /* of the split: the prompt is a part of it, its own answer the reference */
     int32_t *answer;  /* (n) ids, without begin and end */
     int64_t n;
-    float *patch; /* (n, S) of an image that is patches, whose ids are places; else NULL */
-    bool cut;     /* it did not end before the sequence was full */
+    uint8_t *patch; /* (n, S) of an image that is patches, whose ids are places; else NULL */
+    bool cut;       /* it did not end before the sequence was full */
 } mb_sampled;
 
 typedef struct mb_generated {
@@ -63,9 +63,9 @@ char *mb_generate_how(const mb_loaded *l, const mb_generate_plan *plan);
 
 /* Of everything that is drawn for DOCUMENT. */
 uint64_t mb_generate_key(const mb_generate_plan *plan, int64_t document);
-/* The opening of sample S's document, which borrows from *PARTS. Caller frees both. */
+/* The opening of sample S's document. Caller frees opening->token. */
 mb_err mb_generate_open(const mb_loaded *l, const mb_generate_plan *plan, const mb_sampled *s,
-                        mb_parts *parts, mb_opening *opening);
+                        mb_opening *opening);
 /* Answers of patches (paint.c). */
 mb_err mb_generate_paint(const mb_loaded *l, const mb_generate_plan *plan, mb_generated *out);
 

@@ -8,7 +8,7 @@
 typedef struct mb_opening {
     int32_t *token; /* (n), with room for EXTRA more */
     int64_t n;
-    const float *patch;     /* (patches, S) of a prompt that is an image of patches; borrowed */
+    const uint8_t *patch;   /* (patches, S) of a prompt that is an image of patches; borrowed */
     int64_t first, patches; /* the positions of these */
 } mb_opening;
 

@@ -6,7 +6,6 @@
 #include "profiles/clock.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 typedef struct painting {
     const mb_loaded *l;
@@ -34,24 +33,20 @@ static mb_prompt show_prompt(const painting *p, const mb_opening *o, int64_t at,
 /* Image I as the answer of a sample. */
 static void keep_image(const painting *p, int64_t i, mb_sampled *to)
 {
-    size_t bytes = (size_t)p->numbers * sizeof *to->patch;
-
     to->n = p->canvas.patches;
     to->answer = mb_alloc((size_t)to->n * sizeof *to->answer);
+    to->patch = mb_alloc((size_t)to->n * mb_data_patch_bytes(p->l->data));
     for (int64_t k = 0; k < to->n; k++)
         to->answer[k] = p->canvas.token;
-    to->patch = mb_alloc(bytes);
-    memcpy(to->patch, p->image + i * p->numbers, bytes);
+    mb_data_patches_write(p->l->data, p->image + i * p->numbers, p->numbers, to->patch);
 }
 
 static mb_err open_prompts(painting *p, const mb_sampled *sample, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {
         mb_opening o;
-        mb_parts parts;
 
-        MB_TRY(mb_generate_open(p->l, p->plan, &sample[i], &parts, &o));
-        mb_parts_free(&parts);
+        MB_TRY(mb_generate_open(p->l, p->plan, &sample[i], &o));
         free(p->opening[i].token);
         p->opening[i] = o;
         p->prompt[i] = show_prompt(p, &o, i, mb_generate_key(p->plan, sample[i].document));

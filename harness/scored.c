@@ -89,8 +89,8 @@ static void show_images(const mb_loaded *l, const mb_scored *list, int64_t n, in
         if (is_behind_noise(s))
             how.step = step_of(s, k);
         if (s->patch && s->n > 0)
-            mb_batch_place_image(&p->batch, i * p->batch.len + s->first, s->patches, s->patch,
-                                 &how);
+            mb_batch_place_image(&p->batch, i * p->batch.len + s->first, s->patches, l->data,
+                                 s->patch, &how);
     }
 }
 

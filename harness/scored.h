@@ -11,7 +11,7 @@ typedef struct mb_scored {
     int32_t *token;  /* (n) "BOS prompt answer"; n = 0: it does not fit into a sequence */
     int64_t n, from; /* tokens from .. n-1 are scored: the answer, with its end unless all answers
                         are equally long */
-    const float *patch;     /* (patches, S) of the image among them, if it is patches; borrowed */
+    const uint8_t *patch;   /* (patches, S) of the image among them, if it is patches; borrowed */
     int64_t first, patches; /* its positions; first == from: it is the answer */
     uint64_t key;           /* of the noise */
     double loss; /* once scored: sum of -log p of what is scored, of patches that of their mean

@@ -74,7 +74,7 @@ static mb_generated generate(const mb_loaded *l, mb_direction way, uint64_t seed
     return g;
 }
 
-enum { IMAGE = 49 * 16 * sizeof(float) }; /* bytes of one in patches */
+enum { IMAGE = 49 * 16 }; /* bytes of one in patches */
 
 static bool same(const mb_generated *a, const mb_generated *b)
 {

@@ -80,7 +80,7 @@ static mb_losses evaluate(const mb_loaded *l, const mb_scored *s, int32_t step, 
         b.target[i] = -1;
     if (s->patch) {
         mb_batch_hold_patches(&b, l->described.sizes.patch);
-        mb_batch_place_image(&b, s->first, s->patches, s->patch, &how);
+        mb_batch_place_image(&b, s->first, s->patches, l->data, s->patch, &how);
     }
     cr_assert_eq(mb_model_evaluate(l->model, &b, &losses), MB_OK, "%s", mb_message());
     mb_batch_free(&b);

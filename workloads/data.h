@@ -169,11 +169,15 @@ typedef struct mb_noising {
 } mb_noising;
 
 /* Makes positions TO .. of B, which holds patches, the N patches of an image, each of which sees
-   all of it: PATCH (n, S), which may be where they go. Neither they nor what begins them have a
-   target.
- */
-void mb_batch_place_image(mb_batch *b, int64_t to, int64_t n, const float *patch,
-                          const mb_noising *how);
+   all of it: PATCH (n, S), as D keeps them. They have no target, nor has what begins them. */
+void mb_batch_place_image(mb_batch *b, int64_t to, int64_t n, const mb_data *d,
+                          const uint8_t *patch, const mb_noising *how);
+
+/* Patches as a set keeps them: the bytes of one; N numbers of some, and back, to the nearest that
+   can be kept. */
+size_t mb_data_patch_bytes(const mb_data *d);
+void mb_data_patches_read(const mb_data *d, const uint8_t *patch, int64_t n, float *number);
+void mb_data_patches_write(const mb_data *d, const float *number, int64_t n, uint8_t *patch);
 
 int mb_data_bos(const mb_data *d); /* -1: documents have none (shards without bos) */
 

@@ -26,7 +26,12 @@ static inline size_t mb_image_bytes(mb_image_shape s)
     return (size_t)s.side * (size_t)s.side * (size_t)s.channels;
 }
 
-/* The byte nearest to a number in -1 .. 1. */
+/* A byte as a number in -1 .. 1, and the byte nearest to a number. */
+static inline float mb_pixel_number(uint8_t byte)
+{
+    return (float)byte / 127.5f - 1;
+}
+
 static inline uint8_t mb_pixel_byte(float number)
 {
     float x = (number + 1) * 127.5f + 0.5f;

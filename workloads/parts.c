@@ -1,6 +1,8 @@
 #include "workloads/parts.h"
 
 #include "workloads/bpe.h"
+#include "workloads/latents.h"
+#include "workloads/patches.h"
 #include "workloads/set.h"
 #include "workloads/speaker.h"
 
@@ -60,15 +62,6 @@ static void find_parts(const mb_data *d, mb_parts *p)
     }
 }
 
-static void load_patches(const mb_data *d, const uint8_t *from, mb_parts *out)
-{
-    int64_t n = (int64_t)d->ids.tokens_per_image * d->ids.patch;
-
-    out->patch = out->part[MB_IMAGE].patch = mb_alloc((size_t)n * sizeof *out->patch);
-    for (int64_t i = 0; i < n; i++)
-        out->patch[i] = mb_patch_number(&d->ids, from, i);
-}
-
 mb_err mb_data_parts(const mb_data *d, enum mb_split split, int64_t i, mb_parts *out)
 {
     const mb_set_split *s = &d->split[split];
@@ -90,14 +83,13 @@ mb_err mb_data_parts(const mb_data *d, enum mb_split split, int64_t i, mb_parts 
     }
     find_parts(d, out);
     if (d->ids.patch > 0 && i < s->section[MB_PAIRS])
-        load_patches(d, mb_set_image(d, s, i), out);
+        out->part[MB_IMAGE].patch = mb_patches_of(d, s, i);
     return MB_OK;
 }
 
 void mb_parts_free(mb_parts *p)
 {
     free(p->token);
-    free(p->patch);
     *p = (mb_parts){ 0 };
 }
 
@@ -118,6 +110,7 @@ struct mb_render {
     mb_map codebook;      /* (K, 16 * channels); none where images are patches */
     mb_image_shape shape; /* side 0: no images */
     mb_speaker *speaker;  /* NULL: no speech */
+    mb_latents latents;   /* side 0: images are none */
 };
 
 /* Patches of an image side by side; 0: they are no square. */
@@ -153,12 +146,14 @@ mb_err mb_render_open(const mb_data *d, mb_render **out)
     r->ids = d->ids;
     if (mb_exists(merges))
         err = mb_bpe_load(merges, &r->bpe);
-    if (d->ids.patch > 0 && d->ids.patch % 16 == 0 && !d->ids.half) /* pixels */
+    if (d->ids.patch > 0 && !d->ids.half && d->ids.patch % 16 == 0)
         r->shape = (mb_image_shape){ 4 * patches_across(&d->ids), d->ids.patch / 16 };
     else if (!err && mb_exists(codebook))
         err = open_codebook(r, codebook);
     if (!err && mb_exists(units))
         err = mb_speaker_open(d->folder, d->ids.speech[1] - d->ids.speech[0], &r->speaker);
+    if (!err)
+        err = mb_latents_open(d, &r->latents);
     free(units);
     free(merges);
     free(codebook);
@@ -175,6 +170,7 @@ void mb_render_close(mb_render *r)
     mb_bpe_free(r->bpe);
     mb_map_close(&r->codebook);
     mb_speaker_close(r->speaker);
+    mb_latents_free(&r->latents);
     free(r);
 }
 
@@ -210,24 +206,13 @@ mb_image_shape mb_render_shape(const mb_render *r)
     return r->shape;
 }
 
-static void join_numbers(mb_image_shape s, const float *patch, uint8_t *image)
-{
-    size_t n = mb_image_bytes(s);
-    uint8_t *bytes = mb_alloc(n);
-
-    for (size_t i = 0; i < n; i++)
-        bytes[i] = mb_pixel_byte(patch[i]);
-    mb_image_join(s, bytes, image);
-    free(bytes);
-}
-
 void mb_render_image(const mb_render *r, const mb_segment *segment, uint8_t *image)
 {
     int patches = mb_image_patches(r->shape);
     uint16_t *code;
 
     if (segment->patch) {
-        join_numbers(r->shape, segment->patch, image);
+        mb_image_join(r->shape, segment->patch, image);
         return;
     }
     code = mb_alloc((size_t)patches * sizeof *code);
@@ -235,6 +220,18 @@ void mb_render_image(const mb_render *r, const mb_segment *segment, uint8_t *ima
         code[i] = (uint16_t)(segment->token[i] - r->ids.image[0]);
     mb_image_decode(r->shape, code, r->codebook.data, image);
     free(code);
+}
+
+bool mb_render_latents(const mb_render *r, int64_t shape[3])
+{
+    shape[0] = r->latents.channels;
+    shape[1] = shape[2] = r->latents.side;
+    return r->latents.side > 0;
+}
+
+void mb_render_latent(const mb_render *r, const uint8_t *patch, float *out)
+{
+    mb_latents_join(&r->latents, &r->ids, patch, out);
 }
 
 bool mb_render_speaks(const mb_render *r)

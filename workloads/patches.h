@@ -11,4 +11,7 @@
 mb_err mb_patches_place(const mb_ids *ids, const uint8_t *patch, uint64_t key,
                         enum mb_prediction prediction, mb_batch *b, int64_t to, int64_t n);
 
+/* Where the patches of pair I of a split begin. */
+const uint8_t *mb_patches_of(const mb_data *d, const mb_set_split *s, int64_t i);
+
 #endif

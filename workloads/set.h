@@ -118,11 +118,6 @@ mb_err mb_set_verify(const mb_data *d, FILE *report);
 
 /* Document I of a split: its first token and length, checked against the file. */
 mb_err mb_set_find(const mb_set_split *s, int64_t i, int64_t *first, int64_t *n);
-/* Where the patches of pair I of a split lie. */
-static inline const uint8_t *mb_set_image(const mb_data *d, const mb_set_split *s, int64_t i)
-{
-    return s->patch.data + i * d->ids.tokens_per_image * (int64_t)mb_patch_size(&d->ids);
-}
 /* Token I, which must be below the split's count. */
 static inline int32_t mb_set_token(const mb_data *d, const mb_set_split *s, int64_t i)
 {

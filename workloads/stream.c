@@ -203,8 +203,8 @@ static mb_err load_bare(mb_stream *s, const piece *p)
 static mb_err place_patches(mb_stream *s, int64_t to, const piece *p)
 {
     const mb_ids *ids = &s->d->ids;
-    mb_err err = mb_patches_place(ids, mb_set_image(s->d, s->split, p->image), p->key,
-                                  s->prediction, &s->batch, to, p->n);
+    const uint8_t *patch = mb_patches_of(s->d, s->split, p->image);
+    mb_err err = mb_patches_place(ids, patch, p->key, s->prediction, &s->batch, to, p->n);
 
     return err ? mb_fail_in(err, "%s: offset %lld", s->split->token_path,
                             (long long)p->first * s->d->width)
