@@ -24,7 +24,8 @@ static mb_err load_settings(const mb_asked *asked, const char *path, mb_settings
 {
     MB_TRY(mb_settings_load(s, path));
     MB_TRY(apply(asked, s));
-    return mb_settings_check(s);
+    MB_TRY(mb_settings_check(s));
+    return mb_settings_find_data(s);
 }
 
 static void show_preparing(void *user, const char *what, double fraction)

@@ -28,6 +28,21 @@ static mb_err draw_sample(const mb_settings *s, sample *x)
     return mb_stream_next(x->stream, &x->batch);
 }
 
+/* An image of each sequence's part of images, behind noise. */
+static void make_up_patches(const mb_settings *s, sample *x)
+{
+    mb_batch *b = &x->batch;
+
+    x->sizes.patch = s->model.patch_side * s->model.patch_side * s->patch_channels;
+    mb_batch_hold_patches(b, x->sizes.patch);
+    for (int64_t i = 0; i < b->batch * b->len; i++)
+        if (b->modality[i] == MB_IMAGE) {
+            b->noise[i] = 1;
+            b->target[i] = -1;
+            b->hi[i] = (int32_t)b->len - 1;
+        }
+}
+
 /* As the workload's kind would have them: each modality has its part of every sequence. */
 static mb_err make_up_sample(const mb_settings *s, sample *x)
 {
@@ -43,6 +58,8 @@ static mb_err make_up_sample(const mb_settings *s, sample *x)
     err = mb_batch_from_tokens(token, modality, s->batch, s->len, x->sizes.vocab, -1, &x->batch);
     free(token);
     free(modality);
+    if (!err && s->kind == MB_TRANSFUSION)
+        make_up_patches(s, x);
     return err;
 }
 
@@ -51,7 +68,7 @@ static mb_err open_sample(const mb_settings *s, sample *x, bool *known)
     mb_data_request request = mb_settings_data(s);
     mb_err err = mb_data_open(&request, &x->data);
 
-    *known = !err || (s->model.vocab > 0 && s->kind != MB_TRANSFUSION);
+    *known = !err || (s->model.vocab > 0 && (s->kind != MB_TRANSFUSION || s->patch_channels > 0));
     if (!err)
         return draw_sample(s, x);
     if (err != MB_EMISSING)

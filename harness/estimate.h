@@ -11,7 +11,8 @@ typedef struct mb_estimate {
 
 /* Makes a step of every architecture on the backend `null`, on a batch of the data where they are
    prepared. Where they are not, sequences are taken as whole documents of all modalities in turn,
-   and without a model.vocab, or with images as patches, nothing is known: then both are NaN. */
+   and without a model.vocab, or a model.patch_channels of images as patches, nothing is known: then
+   both are NaN. */
 mb_err mb_estimate_make(const mb_settings *s, mb_estimate *out);
 
 /* How long the steps take on the backend `cpu` when its threads reach PEAK FLOP/s in registers, in

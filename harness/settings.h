@@ -15,7 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { MB_SEEDS_MAX = 64, MB_ARCHS_MAX = 16, MB_STRING_MAX = 256, MB_SETTINGS_MAX = 64 };
+enum { MB_SEEDS_MAX = 64, MB_ARCHS_MAX = 16, MB_STRING_MAX = 256, MB_SETTINGS_MAX = 96 };
 
 enum mb_setting_type {
     MB_SET_INT,
@@ -74,6 +74,7 @@ typedef struct mb_settings {
     int64_t warmup;
     enum mb_schedule schedule;
     mb_model_config model; /* all but what data, batch and [arch NAME] decide */
+    int patch_channels;
     mb_arch_settings arch[MB_ARCHS_MAX];
     int archs;
     mb_seeds seeds;
@@ -105,6 +106,9 @@ mb_err mb_settings_load(mb_settings *s, const char *path);
 /* What only all values together can get wrong; completes values that follow from others. To be
    called once, after everything is set. */
 mb_err mb_settings_check(mb_settings *s);
+/* Refuses a data set that is neither a source's nor imported; a workload may name one that is yet
+   to be imported. */
+mb_err mb_settings_find_data(const mb_settings *s);
 
 /* The value of a row as text that reads back to the same value; TEXT of MB_STRING_MAX * 4. A is
    looked at for rows of section arch alone. */

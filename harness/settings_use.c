@@ -39,11 +39,15 @@ static mb_err check_sizes(const mb_settings *s)
     return MB_OK;
 }
 
+mb_err mb_settings_find_data(const mb_settings *s)
+{
+    return mb_data_known(s->source) ? mb_fail_in(MB_EINVAL, "%s: key 'data'",
+                                                 mb_settings_place(s, NULL, "workload", "data"))
+                                    : MB_OK;
+}
+
 static mb_err check_data(mb_settings *s)
 {
-    if (mb_data_known(s->source))
-        return mb_fail_in(MB_EINVAL, "%s: key 'data'",
-                          mb_settings_place(s, NULL, "workload", "data"));
     if (!strcmp(s->source, "shards") && !*s->path)
         return mb_fail(MB_EINVAL, "%s: key 'data': shards need key 'path', the user's own data",
                        mb_settings_place(s, NULL, "workload", "data"));
@@ -64,6 +68,9 @@ static mb_err check_model(const mb_settings *s)
                        "%s: key 'heads': found %d, expected a divisor of the width %d into parts "
                        "of even size",
                        mb_settings_place(s, NULL, "model", "heads"), heads, width);
+    if (s->model.patch_coder == MB_PATCH_UNET && s->model.patch_side & (s->model.patch_side - 1))
+        return mb_fail(MB_EINVAL, "%s: key 'patch_side': found %d, expected a power of two",
+                       mb_settings_place(s, NULL, "model", "patch_side"), s->model.patch_side);
     if (s->model.gate == MB_INSIDE && s->model.norm == MB_PRE)
         return mb_fail(MB_EINVAL, "%s: key 'gate': inside needs norm = post",
                        mb_settings_place(s, NULL, "model", "gate"));
@@ -161,6 +168,21 @@ mb_data_request mb_settings_data(const mb_settings *s)
     };
 }
 
+/* Patches of as many numbers as the settings say, or of some for each pixel. */
+static mb_err fit_patches(const mb_settings *s, const mb_data *d)
+{
+    int patch = mb_data_patch(d), pixels = s->model.patch_side * s->model.patch_side;
+    bool unet = s->model.patch_coder == MB_PATCH_UNET;
+
+    if (s->patch_channels > 0 ? patch != pixels * s->patch_channels : unet && patch % pixels != 0)
+        return mb_fail(MB_EINVAL,
+                       "%s: key 'patch_side': found %d, patch_channels = %d, but %s has patches of "
+                       "%d numbers",
+                       mb_settings_place(s, NULL, "model", "patch_side"), s->model.patch_side,
+                       s->patch_channels, mb_data_name(d), patch);
+    return MB_OK;
+}
+
 mb_err mb_settings_fit(const mb_settings *s, const mb_data *d)
 {
     static const char *const holds[] = { [MB_CHAMELEON] = "no speech",
@@ -179,7 +201,7 @@ mb_err mb_settings_fit(const mb_settings *s, const mb_data *d)
                        "%s: key 'vocab': found %d, expected 0 or at least the %d ids of %s",
                        mb_settings_place(s, NULL, "model", "vocab"), s->model.vocab,
                        mb_data_vocab(d), mb_data_name(d));
-    return MB_OK;
+    return s->kind == MB_TRANSFUSION ? fit_patches(s, d) : MB_OK;
 }
 
 mb_data_sizes mb_settings_sizes(const mb_data *d)

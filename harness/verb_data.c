@@ -84,7 +84,8 @@ static mb_err read_set(const data_options *o, mb_settings *s)
     for (i = 0; i < o->n_sets; i++)
         MB_TRY(mb_settings_override(s, o->sets[i]));
     MB_TRY(mb_settings_arch(s, "data", "dense", &a)); /* a workload needs one, its data does not */
-    return mb_settings_check(s);
+    MB_TRY(mb_settings_check(s));
+    return mb_settings_find_data(s);
 }
 
 static void show(void *user, const char *what, double fraction)

@@ -19,6 +19,7 @@ typedef struct mb_patches {
     const float *in;             /* (all, S + K) */
     const float *wanted;         /* (noisy, S) */
     float *loss;                 /* (noisy), in order of positions */
+    struct mb_grids *grids;      /* images as the U-Net sees them */
 } mb_patches;
 
 /* One pass over one batch. Rows of the hidden state are in home order: sorted by modality when any
@@ -62,6 +63,7 @@ struct mb_model {
     size_t n_params;
     mb_tensor *embed, *norm, *head;  /* into params, like the layers' */
     mb_tensor *patch_in, *patch_out; /* NULL when images are ids */
+    struct mb_unet *unet;            /* NULL where no U-Net stands between */
     mb_layer *layers;
     /* All parameters in one array, matrices first, then embeddings, then norms, so that what decays
        alike is contiguous; gradients and both moments in arrays of the same layout. */
@@ -87,8 +89,36 @@ uint64_t mb_pass_key(const mb_pass *p, const mb_model *m, bool last);
 /* ROW (T) in home order; NULL for NULL. Passes without targets have no padding. */
 const int32_t *mb_pass_order(const mb_pass *p, const int32_t *row);
 
+/* Adds a parameter (rows, cols), or a norm's weight (1, cols), of one slice to those of M, which
+   has room for it. Takes NAME. */
+mb_tensor *mb_model_matrix(mb_model *m, int64_t rows, int64_t cols, char *name);
+mb_tensor *mb_model_norm(mb_model *m, int64_t cols, char *name);
+
+typedef struct mb_patch_memory { /* that one patch takes */
+    int64_t kept;                /* elements of activations, */
+    int64_t under; /* and of those that its backward alone has: gradients, what is made again */
+    int64_t bytes; /* of memory of the host */
+} mb_patch_memory;
+
+/* What makes rows of the hidden state of patches, and predictions of what the head would read. */
+typedef struct mb_coder {
+    int params; /* that it has at most */
+    mb_err (*check)(const mb_model_config *config);
+    void (*make)(mb_model *m); /* its parameters, patch_in and patch_out among them */
+    void (*begin)(mb_pass *p, const mb_model *m, const mb_batch *batch);
+    mb_tensor *(*in)(mb_pass *p, const mb_model *m);                /* (all, D) */
+    mb_tensor *(*out)(mb_pass *p, const mb_model *m, mb_tensor *x); /* (noisy, S) of x (R, D) */
+    mb_patch_memory (*memory)(const mb_model_config *config);
+} mb_coder;
+
+extern const mb_coder mb_linear_coder, mb_unet_coder;
+const mb_coder *mb_coder_of(const mb_model_config *config);
+
+/* What tells a coder STEP of a patch. */
+void mb_time_features(int32_t step, float out[MB_TIME_FEATURES]);
+
 /* The patches of BATCH, whose rows P has sorted. */
-void mb_patches_begin(mb_pass *p, const mb_batch *batch);
+void mb_patches_begin(mb_pass *p, const mb_model *m, const mb_batch *batch);
 /* x (T, D) with the patches' embeddings added to their rows. */
 mb_tensor *mb_patches_in(mb_pass *p, const mb_model *m, mb_tensor *x);
 /* What is predicted of noisy patches (noisy, S), from what the head reads. */

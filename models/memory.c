@@ -57,23 +57,26 @@ static int64_t gradient_elements(const mb_model *m, int64_t s)
     return m->arch->ffn == MB_BY_ROUTER ? n + s * d + t * g->experts : n;
 }
 
-/* Patches on their way in and out, at most one at every position. */
-static int64_t patch_elements(const mb_model *m)
+static mb_patch_memory patch_memory(const mb_model *m)
 {
-    const mb_model_config *g = &m->config;
-    int64_t t = g->batch * g->len;
-
-    return g->patch > 0 ? t * (3 * g->width + 3 * g->patch + MB_TIME_FEATURES) : 0;
+    return m->config.patch > 0 ? mb_coder_of(&m->config)->memory(&m->config)
+                               : (mb_patch_memory){ 0 };
 }
 
+/* With a patch at every position, if there are any. What is made again is there for one at a time.
+ */
 static int64_t activation_elements(const mb_model *m, int64_t s)
 {
     const mb_model_config *g = &m->config;
+    const mb_patch_memory patch = patch_memory(m);
+    int64_t t = g->batch * g->len, under = t * patch.under;
     int64_t td = rows(m) * g->width, layer = layer_elements(m, s), n = g->layers;
+    int64_t gradients = gradient_elements(m, s), kept = 2 * td + t * patch.kept;
 
-    return 2 * td + patch_elements(m) +
-           (g->recompute == MB_RECOMPUTE_LAYER ? n * td + layer : n * layer) +
-           gradient_elements(m, s);
+    if (g->recompute == MB_RECOMPUTE_NONE)
+        return kept + n * layer + gradients + under;
+    layer += gradients;
+    return kept + n * td + (under > layer ? under : layer);
 }
 
 /* Scores, choices and indices of learned routes; a recomputed layer chooses twice. */
@@ -87,14 +90,6 @@ static int64_t route_bytes(const mb_model *m)
     if (m->arch->ffn != MB_BY_ROUTER)
         layer = 0;
     return 22 * t + g->layers * layer * (g->recompute == MB_RECOMPUTE_LAYER ? 2 : 1);
-}
-
-/* Patches as they come in and are wanted, their losses and rows. */
-static int64_t patch_bytes(const mb_model *m)
-{
-    const mb_model_config *g = &m->config;
-
-    return g->patch > 0 ? g->batch * g->len * (28 + 8 * g->patch + 4 * MB_TIME_FEATURES) : 0;
 }
 
 static uint64_t matrix_elements(const mb_model *m)
@@ -122,7 +117,7 @@ static mb_memory memory_kept(const mb_model *m, mb_keeping keeping)
         .copies = (uint64_t)keeping.copies * matrix_elements(m),
         .activations =
             (uint64_t)(keeping.activation * activation_elements(m, routed_rows(m, keeping.padded))),
-        .routes = (uint64_t)(route_bytes(m) + patch_bytes(m)),
+        .routes = (uint64_t)(route_bytes(m) + g->batch * g->len * patch_memory(m).bytes),
         .head = (uint64_t)head * sizeof(float) + mb_ctx_workspace(m->c, &sizes),
     };
 }

@@ -63,6 +63,8 @@ static mb_err check(const mb_arch *arch, const mb_model_config *m)
         return mb_fail(MB_EINVAL,
                        "model: width %d with %d heads: expected heads of equal, even width",
                        m->width, m->heads);
+    if (m->patch > 0)
+        MB_TRY(mb_coder_of(m)->check(m));
     if (arch->ffn == MB_BY_ROUTER && m->score == MB_SIGMOID && (m->balance > 0 || m->router_z > 0))
         return mb_fail(MB_EINVAL, "arch %s: balance and router_z need score = softmax", arch->name);
     return MB_OK;
@@ -93,6 +95,19 @@ static mb_tensor *add(mb_model *m, enum mb_kind kind, enum mb_by by, int64_t row
     return &p->t;
 }
 
+mb_tensor *mb_model_matrix(mb_model *m, int64_t rows, int64_t cols, char *name)
+{
+    mb_tensor *t = add(m, MB_MATRIX, MB_BY_NONE, rows, cols, name);
+
+    t->rank = 2;
+    return t;
+}
+
+mb_tensor *mb_model_norm(mb_model *m, int64_t cols, char *name)
+{
+    return add(m, MB_NORM_WEIGHT, MB_BY_NONE, 0, cols, name);
+}
+
 static char *layer_name(int layer, const char *part)
 {
     return mb_format("layers.%d.%s", layer, part);
@@ -113,11 +128,8 @@ static void add_layer(mb_model *m, int i)
     }
     l->out = add(m, MB_MATRIX, a->out, d, d, layer_name(i, "attention.out"));
     l->norm2 = add(m, MB_NORM_WEIGHT, a->norms, 0, d, layer_name(i, "feed_forward.norm"));
-    if (a->ffn == MB_BY_ROUTER) {
-        l->router =
-            add(m, MB_MATRIX, MB_BY_NONE, g->experts, d, layer_name(i, "feed_forward.router"));
-        l->router->rank = 2;
-    }
+    if (a->ffn == MB_BY_ROUTER)
+        l->router = mb_model_matrix(m, g->experts, d, layer_name(i, "feed_forward.router"));
     l->up = add(m, MB_MATRIX, a->ffn, 2 * f, d, layer_name(i, "feed_forward.up"));
     l->down = add(m, MB_MATRIX, a->ffn, d, f, layer_name(i, "feed_forward.down"));
 }
@@ -219,20 +231,15 @@ static void make_params(mb_model *m)
 {
     const mb_model_config *g = &m->config;
 
-    m->params = mb_zalloc((size_t)(5 + 9 * g->layers), sizeof *m->params);
+    m->params = mb_zalloc((size_t)(3 + 9 * g->layers + mb_coder_of(g)->params), sizeof *m->params);
     m->layers = mb_zalloc((size_t)g->layers, sizeof *m->layers);
     m->embed = add(m, MB_EMBEDDING, MB_BY_NONE, g->vocab, g->width, mb_format("embed"));
     for (int i = 0; i < g->layers; i++)
         add_layer(m, i);
-    m->norm = add(m, MB_NORM_WEIGHT, MB_BY_NONE, 0, g->width, mb_format("norm"));
-    m->head = add(m, MB_MATRIX, MB_BY_NONE, g->vocab, g->width, mb_format("head"));
-    m->head->rank = 2;
-    if (g->patch > 0) {
-        m->patch_in = add(m, MB_MATRIX, MB_BY_NONE, g->width, g->patch + MB_TIME_FEATURES,
-                          mb_format("patch.in"));
-        m->patch_out = add(m, MB_MATRIX, MB_BY_NONE, g->patch, g->width, mb_format("patch.out"));
-        m->patch_in->rank = m->patch_out->rank = 2;
-    }
+    m->norm = mb_model_norm(m, g->width, mb_format("norm"));
+    m->head = mb_model_matrix(m, g->vocab, g->width, mb_format("head"));
+    if (g->patch > 0)
+        mb_coder_of(g)->make(m);
 }
 
 /* What is left must do for what the backend will keep for itself, which is asked for in the first
@@ -330,6 +337,7 @@ void mb_model_close(mb_model *m)
         free((char *)m->params[i].t.name);
     free(m->params);
     free(m->layers);
+    free(m->unet);
     mb_ctx_free(m->c, m->data);
     free(m->cut);
     free(m);

@@ -35,6 +35,7 @@ enum mb_norm_place { MB_POST, MB_PRE };       /* x + norm(f(x)) [MoT eq. 1]; x +
 enum mb_gate_place { MB_OUTSIDE, MB_INSIDE }; /* x + p norm(E(x)); x + norm(p E(x)); post only */
 enum mb_slices { MB_INDEPENDENT, MB_COPIES }; /* how slices of one part are drawn */
 enum mb_recomputed { MB_RECOMPUTE_NONE, MB_RECOMPUTE_LAYER }; /* what a backward makes again */
+enum mb_patch_coder { MB_PATCH_LINEAR, MB_PATCH_UNET };       /* from patches to rows and back */
 enum mb_groups { MB_GROUP_BATCH, MB_GROUP_SEQUENCE }; /* which rows share an expert's capacity */
 
 typedef struct mb_model_config {
@@ -55,6 +56,8 @@ typedef struct mb_model_config {
     float z_loss;       /* weight of lse^2 of the logits [Chameleon 2.3] */
     int patch;          /* S, from the data: numbers of an image's patch; 0: images are ids */
     float patch_weight; /* of the patches' mean loss beside that of ids [Transfusion 3.2: lambda] */
+    enum mb_patch_coder patch_coder;
+    int patch_side, unet_channels; /* of the U-Net: pixels along a patch, numbers of a pixel */
     /* of learned routes; the row of the table gives the defaults */
     int experts;
     double capacity; /* factor; in evaluation eval_capacity, 0: no limit */

@@ -102,7 +102,7 @@ void mb_pass_begin(mb_pass *p, mb_model *m, const mb_batch *batch)
         p->span.pairs += (uint64_t)(batch->hi[i] - batch->lo[i] + 1);
     p->route[MB_BY_NONE] = mb_route_padded(m->c, 1, &t, &all);
     p->route[MB_BY_MODALITY] = at ? mb_route_padded(m->c, m->config.modalities, count, rows) : NULL;
-    mb_patches_begin(p, batch);
+    mb_patches_begin(p, m, batch);
     mb_ctx_attention(m->c, m->config.attention);
 }
 

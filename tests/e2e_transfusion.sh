@@ -41,6 +41,12 @@ holds "it runs again" patches b.db
 holds "to the same bits" same_curves a.db b.db
 holds "curves of both are matched" matched a.db
 holds "v can be predicted" patches v.db -a dense -S model.prediction=v
+holds "patches go through a U-Net" patches u.db -S model.patch_coder=unet -S model.unet_channels=8
+holds "which learns both" both u.db
+holds "at equal cost" equal_flops u.db
+holds "it is made again in the backward" patches w.db -S model.patch_coder=unet -S model.unet_channels=8 \
+    -S model.recompute=layer
+holds "to the same bits" same_curves u.db w.db
 holds "micro-batches add up" patches m.db -a mot -S workload.accumulate=2 -S workload.batch=2
 # ---- samples and quality
 samples() { # ARGUMENT...
@@ -113,5 +119,8 @@ refuses 1 "expected kind = transfusion" train c.db -S workload.data=procedural-p
 refuses 1 "has no speech, expected kind = chameleon$" "$MOTBENCH" run "$home/workloads/smoke-transfusion.ini" \
     --db c.db --quiet -S workload.data=procedural
 refuses 64 "drop_caption" "$MOTBENCH" run "$home/workloads/smoke-transfusion.ini" --db c.db -S workload.drop_caption=2
+refuses 1 "patch_side.: found 3, expected a power of two" patches c.db -S model.patch_coder=unet -S model.patch_side=3
+refuses 1 "patch_side.: found 8, .* has patches of 16 numbers" patches c.db -S model.patch_coder=unet -S model.patch_side=8
+refuses 1 "patch_channels = 3" patches c.db -S model.patch_channels=3
 refuses 64 "patch_weight" "$MOTBENCH" run "$home/workloads/smoke-transfusion.ini" --db c.db -S model.patch_weight=0
 finish

@@ -207,6 +207,19 @@ uint8_t *test_slices(mb_ctx *c, int64_t t, int slices)
     return slice;
 }
 
+/* Every second row, before and behind; none beyond the ends. */
+int32_t *test_around(mb_ctx *c, int64_t t, int places)
+{
+    int32_t *around = mb_ctx_host(c, (size_t)(t * places) * sizeof *around);
+
+    for (int64_t i = 0; i < t * places; i++) {
+        int64_t row = i / places + 2 * (i % places) - (places - 1);
+
+        around[i] = (int32_t)(row >= 0 && row < t ? row : -1);
+    }
+    return around;
+}
+
 int32_t *test_below(mb_ctx *c, const char *name, int64_t t, int64_t n)
 {
     int32_t *x = mb_ctx_host(c, (size_t)t * sizeof *x);

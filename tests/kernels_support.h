@@ -49,6 +49,8 @@ mb_route *test_route(mb_ctx *c, enum test_layout layout, int64_t t, int groups);
 uint8_t *test_slices(mb_ctx *c, int64_t t, int slices); /* (T) below SLICES; the last one occurs */
 int32_t *test_below(mb_ctx *c, const char *name, int64_t t, int64_t n); /* (T) in 0 .. n-1 */
 
+int32_t *test_around(mb_ctx *c, int64_t t, int places); /* (T, places) of mb_unfold() */
+
 enum { TEST_DOCUMENTS = 1, TEST_IMAGES = 2, TEST_PERMUTED = 4 };
 
 /* Causal spans; with documents that end attention, images inside of which positions see each other

@@ -17,7 +17,8 @@ static mb_settings *load(const char *path, const char *archs)
     return s;
 }
 
-/* Without norms, as published labels are derived; the labels are 37M, 94M and 443M. */
+/* Without norms, as published labels are derived; the labels are 37M, 94M, 443M, and 163M with a U-Net
+   of 0.27B. */
 Test(estimate, published_sizes_have_the_published_parameters)
 {
     static const struct {
@@ -28,6 +29,7 @@ Test(estimate, published_sizes_have_the_published_parameters)
         { "workloads/chameleon-94m.ini", 94371840, 121634816 },
         { "workloads/chameleon-443m.ini", 442499072, 750780416 },
         { "workloads/speech-443m.ini", 442499072 + 2 * 512 * 1024, 1059061760 + 2 * 512 * 1024 },
+        { "workloads/transfusion-163m.ini", 162398208 + 269.7e6, 275644416 + 269.7e6 },
     };
 
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {

@@ -85,6 +85,28 @@ Test(memory, of_patches_is_what_the_formula_says)
         }
 }
 
+/* The same with a U-Net, which weighs more than the layers here. */
+Test(memory, of_a_unet_is_what_the_formula_says)
+{
+    for (int i = 0; i < 8 * SIZES; i++) {
+        const mb_arch *a = mb_arch_find(i % 2 ? "mot" : "switch");
+        mb_model_config config = config_of(a, i / 8);
+        mb_ctx *c = tiny_ctx(i / 2 % 2 ? "null" : "cpu");
+        double ratio;
+
+        config.norm = MB_PRE;
+        config.patch_coder = MB_PATCH_UNET;
+        config.patch = i % 2 ? 16 : 8;
+        config.patch_side = i % 2 ? 4 : 2;
+        config.unet_channels = 24;
+        config.recompute = i / 4 % 2 ? MB_RECOMPUTE_LAYER : MB_RECOMPUTE_NONE;
+        ratio = measure(c, a, &config);
+        cr_expect(ratio > 0.9 && ratio < 1.1, "%s, width %d, side %d, recompute %d: %.3f", a->name,
+                  config.width, config.patch_side, config.recompute, ratio);
+        mb_ctx_close(c);
+    }
+}
+
 /* Every layer drops another number of rows, and yet their gradients share memory: no more is taken
    than a full load needs, for which scratch is sized. */
 Test(memory, of_gradients_is_shared_by_layers_that_keep_other_rows)

@@ -60,14 +60,14 @@ static void expect_slices_add_up(mb_model *sliced, mb_model *dense)
     }
 }
 
-static void expect_equal_slices_are_dense(int patch)
+static void expect_equal_slices_are_dense(int images)
 {
     mb_ctx *c = tiny_ctx("ref");
     const mb_arch *dense = mb_arch_find("dense");
     mb_model_config config = tiny_config(dense);
     mb_batch batch;
 
-    config.patch = patch;
+    tiny_images(&config, images);
     batch = tiny_batch(&config, 1, 0.4);
     config.slices = MB_COPIES;
     for (size_t i = 0; i < 2 * sizeof by_modality / sizeof *by_modality; i++) {
@@ -91,10 +91,8 @@ static void expect_equal_slices_are_dense(int patch)
 Test(model, mot_with_equal_slices_is_dense)
 {
     IN_EACH_PRECISION
-    {
-        expect_equal_slices_are_dense(0);
-        expect_equal_slices_are_dense(3);
-    }
+    for (int images = 0; images < TINY_IMAGES; images++)
+        expect_equal_slices_are_dense(images);
 }
 
 /* With as many modalities as there may be, one of them without a token. */
@@ -219,7 +217,7 @@ static bool leaks(mb_model *m, const mb_batch *b, int64_t s, int64_t p)
 }
 
 /* How many of the 24 positions reach a logit that must not see them. */
-static int count_leaks(const mb_arch *arch, enum mb_norm_place norm, int patch)
+static int count_leaks(const mb_arch *arch, enum mb_norm_place norm, int images)
 {
     mb_ctx *c = tiny_ctx("ref");
     mb_model_config config = tiny_config(arch);
@@ -227,7 +225,7 @@ static int count_leaks(const mb_arch *arch, enum mb_norm_place norm, int patch)
     mb_model *m;
     int n = 0;
 
-    config.patch = patch;
+    tiny_images(&config, images);
     batch = tiny_batch(&config, 1, 0.4);
     config.norm = norm;
     m = tiny_model(c, arch, &config, 3);
@@ -250,8 +248,8 @@ Test(model, only_expert_choice_sees_later_tokens_and_other_documents)
             bool expert_choice = a->ffn == MB_BY_ROUTER && a->choice == MB_EXPERT_CHOOSES;
 
             IN_EACH_PRECISION
-            for (int patch = 0; patch <= 3; patch += 3) {
-                int n = count_leaks(a, norm, patch);
+            for (int images = 0; images < TINY_IMAGES; images++) {
+                int n = count_leaks(a, norm, images);
 
                 cr_expect_eq(n > 0, expert_choice, "%s: %d positions leak", a->name, n);
             }
@@ -466,6 +464,20 @@ Test(model, a_setting_out_of_range_is_refused)
     bad.patch = 3;
     bad.patch_weight = 0;
     expect_refused("dense", bad, "patch_weight");
+    bad = good;
+    tiny_images(&bad, TINY_UNET);
+    bad.patch_side = 3;
+    expect_refused("dense", bad, "power of two");
+    bad.patch_side = 32;
+    expect_refused("dense", bad, "power of two");
+    bad.patch_side = 4;
+    expect_refused("dense", bad, "a multiple of 4 x 4");
+    bad.patch_side = 2;
+    bad.unet_channels = 0;
+    expect_refused("dense", bad, "unet_channels 0");
+    bad.unet_channels = 3;
+    bad.len = INT32_MAX / 4;
+    expect_refused("dense", bad, "in all");
     bad = good;
     bad.ffn_width = 0; /* and no multiple to round it to */
     expect_refused("dense", bad, "ffn_multiple");

@@ -26,7 +26,7 @@ static bool routed(const mb_arch *a)
 Test(cost, the_ledger_is_what_ref_counts)
 {
     for (const mb_arch *a = mb_archs; a->name; a++)
-        for (int i = 0; i < 4; i++) {
+        for (int i = 0; i < 2 * TINY_IMAGES; i++) {
             mb_ctx *c = tiny_ctx("ref");
             mb_model_config config = tiny_config(a);
             mb_batch batches[2];
@@ -34,7 +34,7 @@ Test(cost, the_ledger_is_what_ref_counts)
             mb_model *m;
             uint64_t counted;
 
-            config.patch = i / 2 * 3;
+            tiny_images(&config, i / 2);
             batches[0] = tiny_batch(&config, 1, 0.4);
             batches[1] = tiny_batch(&config, 2, 1.0);
             config.norm = i % 2 ? MB_PRE : MB_POST;
@@ -53,7 +53,7 @@ Test(cost, the_ledger_is_what_ref_counts)
 }
 
 /* Model, useful and executed FLOPs of one step of A. */
-static mb_cost cost_of(const mb_arch *a, int patch, double images)
+static mb_cost cost_of(const mb_arch *a, int how, double images)
 {
     mb_ctx *c = tiny_ctx("ref");
     mb_model_config config = tiny_config(a);
@@ -62,7 +62,7 @@ static mb_cost cost_of(const mb_arch *a, int patch, double images)
     mb_losses losses;
     mb_cost cost;
 
-    config.patch = patch;
+    tiny_images(&config, how);
     batch = tiny_batch(&config, 1, images);
     m = tiny_model(c, a, &config, 1);
     step(c, m, &batch, 1, &losses);
@@ -78,17 +78,40 @@ Test(cost, mot_costs_what_dense_costs_for_any_mix_of_modalities)
     static const char *const names[] = { "mot", "mot-ffn", "mot-ffn-qkv" };
     static const double images[] = { 0, 0.1, 0.5, 1 };
 
-    for (int i = 0; i < 8; i++)
+    for (int i = 0; i < 4 * TINY_IMAGES; i++)
         for (int k = 0; k < 3; k++) {
-            int patch = i / 4 * 3;
             double share = images[i % 4];
-            mb_cost dense = cost_of(mb_arch_find("dense"), patch, share);
-            mb_cost mot = cost_of(mb_arch_find(names[k]), patch, share);
+            mb_cost dense = cost_of(mb_arch_find("dense"), i / 4, share);
+            mb_cost mot = cost_of(mb_arch_find(names[k]), i / 4, share);
 
             cr_expect_eq(mot.model, dense.model, "%s, %g images", names[k], share);
             cr_expect_eq(mot.useful, dense.useful, "%s, %g images", names[k], share);
             cr_expect_eq(mot.executed, dense.executed, "%s, %g images", names[k], share);
         }
+}
+
+/* Of a training step, for patches, and for those of them that are predicted. Into patches flows no
+   gradient. */
+static uint64_t linear_flops(const mb_model_config *m, uint64_t patches, uint64_t noisy)
+{
+    uint64_t s = (uint64_t)m->patch, d = (uint64_t)m->width;
+
+    return 4 * patches * (s + 32) * d + 6 * noisy * s * d;
+}
+
+/* Of Q rows for a patch, from all its pixels to one: two blocks of 3 x 3 x C into 2 C and C, and
+   the step's embedding; the skip; between Q and Q / 4, half as many rows of 2 x 2 x C in either
+   way. */
+static uint64_t unet_flops(const mb_model_config *m, uint64_t patches, uint64_t noisy)
+{
+    uint64_t s = (uint64_t)m->patch, d = (uint64_t)m->width, c = (uint64_t)m->unet_channels;
+    uint64_t q = (uint64_t)(m->patch_side * m->patch_side), n = 0;
+
+    n = 4 * 9 * s * c + 2 * 6 * c * d;
+    for (uint64_t k = q; k > 0; k /= 4)
+        n +=
+            2 * (4 * 32 * c + 6 * 27 * k * c * c) + 6 * k * c * c + (k > 1 ? 2 * 6 * k * c * c : 0);
+    return patches * n + 6 * noisy * q * c * s;
 }
 
 /* The closed formulas: n tokens, d width, f feed-forward width, V vocabulary, k experts per token;
@@ -98,7 +121,7 @@ static void expect_formulas(const mb_arch *a, mb_cost have, const mb_model_confi
 {
     uint64_t n = (uint64_t)(b->batch * b->len), d = (uint64_t)m->width, v = (uint64_t)m->vocab;
     uint64_t f = (uint64_t)m->ffn_width, layers = (uint64_t)m->layers, pairs = 0, targets = 0;
-    uint64_t s = (uint64_t)m->patch, patches = 0, noisy = 0;
+    uint64_t patches = 0, noisy = 0;
     uint64_t asked = routed(a) ? (uint64_t)losses->asked : layers * n;
     uint64_t kept = asked - (uint64_t)losses->dropped;
     uint64_t products, attention, model, useful;
@@ -115,8 +138,8 @@ static void expect_formulas(const mb_arch *a, mb_cost have, const mb_model_confi
                          + (routed(a) ? 2 * n * d * (uint64_t)m->experts : 0)) +
                2 * targets * d * v; /* head, of rows with a target */
     attention = layers * 4 * d * pairs;
-    /* into patches flows no gradient */
-    products = 3 * products + 4 * patches * (s + 32) * d + 6 * noisy * s * d;
+    products = 3 * products + (m->patch_coder == MB_PATCH_UNET ? unet_flops(m, patches, noisy)
+                                                               : linear_flops(m, patches, noisy));
     model = products + 18 * asked * d * f + 3 * attention;
     useful = products + 18 * kept * d * f + 3 * attention;
     cr_expect_eq(have.model, model, "%s: model %lu, expected %lu", a->name, have.model, model);
@@ -135,15 +158,15 @@ static int64_t asked_by(const mb_arch *a, const mb_model_config *m, int64_t n)
 
 Test(cost, totals_are_the_closed_formulas)
 {
-    for (int i = 0; mb_archs[i / 2].name; i++) {
-        const mb_arch *a = &mb_archs[i / 2];
+    for (int i = 0; mb_archs[i / TINY_IMAGES].name; i++) {
+        const mb_arch *a = &mb_archs[i / TINY_IMAGES];
         mb_ctx *c = tiny_ctx("ref");
         mb_model_config config = tiny_config(a);
         mb_batch batch;
         mb_losses losses;
         mb_model *m;
 
-        config.patch = i % 2 * 3;
+        tiny_images(&config, i % TINY_IMAGES);
         config.width = 12;
         config.heads = 3;
         config.capacity *= 0.5;

@@ -118,12 +118,27 @@ Test(gradient, of_every_parameter_of_every_architecture_is_the_slope_of_the_loss
 
 Test(gradient, of_every_parameter_is_the_slope_of_the_loss_with_patches)
 {
-    for (const mb_arch *a = mb_archs; a->name; a++) {
-        mb_model_config config = tiny_config(a);
+    for (const mb_arch *a = mb_archs; a->name; a++)
+        for (int images = TINY_PATCHES; images < TINY_IMAGES; images++) {
+            mb_model_config config = tiny_config(a);
+
+            config.norm = MB_PRE;
+            tiny_images(&config, images);
+            check_model(a, &config);
+        }
+}
+
+/* Of patches of one pixel and of sixteen. */
+Test(gradient, of_every_parameter_is_the_slope_of_the_loss_with_unets_of_all_sizes)
+{
+    for (int side = 1; side <= 4; side += 3) {
+        mb_model_config config = tiny_config(mb_arch_find("mot"));
 
         config.norm = MB_PRE;
-        config.patch = 3;
-        check_model(a, &config);
+        tiny_images(&config, TINY_UNET);
+        config.patch_side = side;
+        config.patch = side * side;
+        check_model(mb_arch_find("mot"), &config);
     }
 }
 

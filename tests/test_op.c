@@ -187,6 +187,17 @@ static void run_gather(side *s, const shape *a, int how)
     s->be->gather_bwd(s->c, update(s, "dx", a->t * a->d, how & ADD), dy, r, a->d, how & ADD);
 }
 
+/* n places */
+static void run_unfold(side *s, const shape *a, int how)
+{
+    const int32_t *around = test_around(s->c, a->t, (int)a->n);
+    float *x = input(s, "x", a->t * a->d), *dy = input(s, "dy", a->t * a->n * a->d);
+
+    s->be->unfold(s->c, result(s, "y", a->t * a->n * a->d), x, around, (int)a->n, a->t, a->d);
+    s->be->unfold_bwd(s->c, update(s, "dx", a->t * a->d, how & ADD), dy, around, (int)a->n, a->t,
+                      a->d, how & ADD);
+}
+
 static void run_combine(side *s, const shape *a, int how)
 {
     mb_route *r = test_route(s->c, a->layout, a->t, a->groups);
@@ -394,6 +405,7 @@ static const kernel kernels[] = {
     { "gemm", run_gemm, ADD | SLICED, SHAPES(routed) },
     { "logits", run_logits, ADD, SHAPES(vocabularies) },
     { "gather", run_gather, ADD, SHAPES(routed) },
+    { "unfold", run_unfold, ADD, SHAPES(flat) },
     { "combine", run_combine, ADD | SLICED | NORMED | GATED | RESIDUAL, SHAPES(routed) },
     { "norm", run_norm, ADD | SLICED, SHAPES(flat) },
     { "rope", run_rope, ADD | SLICED | NORMED, SHAPES(headed) },
@@ -520,6 +532,11 @@ Test(op, logits_agree_with_ref)
 Test(op, gather_agrees_with_ref)
 {
     agree_with_ref("gather");
+}
+
+Test(op, unfold_agrees_with_ref)
+{
+    agree_with_ref("unfold");
 }
 
 Test(op, combine_agrees_with_ref)

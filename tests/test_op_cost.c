@@ -120,3 +120,27 @@ Test(op_cost, a_squared_error_costs_three_operations_a_number)
     free(wanted);
     mb_ctx_close(c);
 }
+
+/* Rows are read once and written to each of their places; back the other way, one addition for each
+   number that comes back. */
+Test(op_cost, unfold_moves_numbers_and_adds_them_up_again)
+{
+    enum { T = 5, K = 4, PLACES = 3 };
+    mb_ctx *c = test_open("ref");
+    float *x = test_normal("x", T * K), *dy = test_normal("dy", T * K * PLACES);
+    mb_tensor *xt = mb_wrap(c, "x", T, K, x), *y;
+
+    mb_ctx_record(c, true);
+    xt->wants = true;
+    y = mb_unfold(c, xt, test_around(c, T, PLACES), PLACES);
+    y->grad = dy;
+    mb_backward(c);
+    cr_expect_eq(entered(c, "unfold", MB_FWD, -1).vector, 0);
+    cr_expect_eq(entered(c, "unfold", MB_BWD, -1).vector, T * K * PLACES);
+    cr_expect_eq(entered(c, "unfold", MB_FWD, -1).bytes, sizeof(float) * T * K * (1 + PLACES));
+    cr_expect_eq(entered(c, "unfold", MB_BWD, -1).bytes, sizeof(float) * T * K * (1 + PLACES));
+    cr_expect_eq(entered(c, "unfold", MB_FWD, -1).model, 0);
+    free(x);
+    free(dy);
+    mb_ctx_close(c);
+}

@@ -212,6 +212,57 @@ Test(op_gradient, gather_of_rows_that_are_dropped_or_taken_twice)
     check(gather);
 }
 
+static mb_tensor *gather_repeated(trial *t)
+{
+    static const int32_t row[] = { 0, 0, 0, 3, 4, 4, T - 1 };
+
+    return mb_gather(t->c, activation(t, "x", T, D), mb_route_rows(t->c, T, row, 7));
+}
+
+Test(op_gradient, gather_of_rows_that_are_repeated)
+{
+    check(gather_repeated);
+}
+
+static mb_tensor *unfold(trial *t)
+{
+    return mb_unfold(t->c, activation(t, "x", T, D), test_around(t->c, T, 9), 9);
+}
+
+/* A convolution, and then one with a stride, of a grid of one line. */
+static mb_tensor *convolve(trial *t)
+{
+    mb_tensor *x = activation(t, "x", T, D), *w = weight(t, "w", 1, 2 * N, 3 * D);
+
+    x = mb_gemm(t->c, mb_unfold(t->c, x, test_around(t->c, T, 3), 3), w, mb_route_all(t->c, T));
+    x = mb_reshape(t->c, x, 2 * T, N);
+    w = weight(t, "half", 1, N, 2 * N);
+    return mb_gemm(t->c, mb_reshape(t->c, x, T, 2 * N), w, mb_route_all(t->c, T));
+}
+
+Test(op_gradient, unfold)
+{
+    check(unfold);
+    check(convolve);
+}
+
+/* x is used before it is reshaped, both uses end in one, and after. */
+static mb_tensor *reshape_between(trial *t)
+{
+    mb_tensor *x = activation(t, "x", T, D), *before, *after, *y;
+
+    before = mb_norm(t->c, x, weight(t, "w", 1, 1, D), NULL, EPS);
+    y = mb_norm(t->c, mb_reshape(t->c, x, 2 * T, D / 2), weight(t, "v", 1, 1, D / 2), NULL, EPS);
+    after = mb_norm(t->c, x, weight(t, "u", 1, 1, D), NULL, EPS);
+    y = mb_combine(t->c, before, mb_reshape(t->c, y, T, D), NULL, NULL, 0, mb_route_all(t->c, T));
+    return mb_combine(t->c, y, after, NULL, NULL, 0, mb_route_all(t->c, T));
+}
+
+Test(op_gradient, reshape_of_what_is_used_otherwise_too)
+{
+    check(reshape_between);
+}
+
 static mb_tensor *combine_gated(trial *t)
 {
     mb_route *r = test_route(t->c, TEST_INDEXED, T, GROUPS);

@@ -165,6 +165,24 @@ Test(op_hand, gather_takes_rows_and_returns_their_gradients)
     each_backend(gather_body);
 }
 
+/* Three rows in a line: before, here, behind. */
+static void unfold_body(mb_ctx *c)
+{
+    static const int32_t around[] = { -1, 0, 1, 0, 1, 2, 1, 2, -1 };
+    mb_tensor *x = wrap(c, "x", 3, 1, (float[]){ 1, 2, 3 });
+    mb_tensor *y = mb_unfold(c, x, around, 3);
+
+    expect(c, "y", mb_f32(y), (float[]){ 0, 1, 2, 1, 2, 3, 2, 3, 0 }, 9);
+    y->grad = on(c, (float[]){ 1, 2, 3, 4, 5, 6, 7, 8, 9 }, 9);
+    mb_backward(c);
+    expect(c, "dx", x->grad, (float[]){ 2 + 4, 3 + 5 + 7, 6 + 8 }, 3);
+}
+
+Test(op_hand, unfold_lays_neighbours_side_by_side)
+{
+    each_backend(unfold_body);
+}
+
 static void combine_body(mb_ctx *c)
 {
     float x[] = { 10, 20, 30 }, rows[] = { 1, 2, 4 }, gates[] = { 0.5f, 2, 1 };

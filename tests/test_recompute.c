@@ -74,6 +74,8 @@ Test(recompute, changes_no_bit_of_losses_gradients_and_weights)
             config.gate = MB_OUTSIDE;
             config.norm = MB_PRE;
             expect_no_difference(computing[b], a, config);
+            tiny_images(&config, TINY_UNET);
+            expect_no_difference(computing[b], a, config);
         }
 }
 

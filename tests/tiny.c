@@ -28,6 +28,16 @@ mb_model_config tiny_config(const mb_arch *arch)
                               .patch_weight = 5 };
 }
 
+void tiny_images(mb_model_config *config, int how)
+{
+    static const int numbers[TINY_IMAGES] = { 0, 3, 8 };
+
+    config->patch = numbers[how];
+    config->patch_coder = how == TINY_UNET ? MB_PATCH_UNET : MB_PATCH_LINEAR;
+    config->patch_side = 2;
+    config->unet_channels = 3;
+}
+
 mb_optimizer_config tiny_optimizer(float lr)
 {
     return (mb_optimizer_config){ .lr = lr, .beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f };

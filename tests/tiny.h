@@ -7,6 +7,11 @@
 /* Two layers of width 8, vocabulary 32, two modalities, batches of 2 x 12. */
 mb_model_config tiny_config(const mb_arch *arch);
 
+/* How images come: as ids; as patches of three numbers; as patches of 2 x 2 pixels, two numbers
+   each, through a U-Net. */
+enum { TINY_IDS, TINY_PATCHES, TINY_UNET, TINY_IMAGES };
+void tiny_images(mb_model_config *config, int how);
+
 /* AdamW without clipping and decay. */
 mb_optimizer_config tiny_optimizer(float lr);
 

@@ -57,6 +57,11 @@ typedef struct mb_backend {
     void (*gather_bwd)(mb_ctx *, mb_real *dx, const mb_real *dy, const mb_route *r, int64_t d,
                        bool add);
 
+    void (*unfold)(mb_ctx *, mb_real *y, const mb_real *x, const int32_t *around, int places,
+                   int64_t t, int64_t d);
+    void (*unfold_bwd)(mb_ctx *, mb_real *dx, const mb_real *dy, const int32_t *around, int places,
+                       int64_t t, int64_t d, bool add);
+
     /* w NULL: no norm, rstd unused; else rstd (S) is written for the backward. x may be NULL */
     void (*combine)(mb_ctx *, mb_real *y, float *rstd, const mb_real *x, const mb_real *rows,
                     const float *w, const uint8_t *slice, float eps, const mb_route *r, int64_t d);

@@ -8,21 +8,19 @@
 const mb_route *mb_route_rows(mb_ctx *c, int64_t t, const int32_t *row, int64_t n)
 {
     int64_t *offset = mb_ctx_host(c, 2 * sizeof *offset);
-    int32_t *first = mb_ctx_host(c, (size_t)(t + 1) * sizeof *first);
-    int32_t *routed = mb_ctx_host(c, (size_t)n * sizeof *routed), *taken = first + 1;
+    int32_t *first = mb_ctx_host(c, (size_t)(t + 2) * sizeof *first), *next = first + 1;
+    int32_t *routed = mb_ctx_host(c, (size_t)n * sizeof *routed);
     mb_route *r = mb_ctx_host(c, sizeof *r);
 
     offset[0] = 0;
     offset[1] = n;
-    memset(first, 0, (size_t)(t + 1) * sizeof *first);
+    memset(first, 0, (size_t)(t + 2) * sizeof *first);
     for (int64_t i = 0; i < n; i++)
-        taken[row[i]]++;
-    for (int64_t i = 0; i < t; i++) {
-        assert(taken[i] <= 1);
-        taken[i] += first[i];
-    }
+        next[row[i] + 1]++;
+    for (int64_t i = 0; i < t; i++)
+        next[i + 1] += next[i]; /* where those of row i begin; */
     for (int64_t i = 0; i < n; i++)
-        routed[first[row[i]]] = (int32_t)i;
+        routed[next[row[i]]++] = (int32_t)i; /* in the end, where those of row i + 1 do */
     *r = (mb_route){ .groups = 1,
                      .rows = n,
                      .tokens = t,

@@ -144,7 +144,7 @@ const mb_route *mb_route_sorted(mb_ctx *c, int groups, const int64_t *count);
    are there for the shape alone. */
 const mb_route *mb_route_padded(mb_ctx *c, int groups, const int64_t *count, const int64_t *rows);
 
-/* Rows ROW[0] .. ROW[N-1] of T, each once at most, in one group. ROW is borrowed. */
+/* Rows ROW[0] .. ROW[N-1] of T in one group; a row may occur never or often. ROW is borrowed. */
 const mb_route *mb_route_rows(mb_ctx *c, int64_t t, const int32_t *row, int64_t n);
 
 enum mb_score { MB_SOFTMAX, MB_SIGMOID };
@@ -197,6 +197,15 @@ mb_tensor *mb_logits(mb_ctx *c, mb_tensor *x, mb_tensor *w, const mb_route *r);
 
 /* y[i] = x[token[i]]; x itself when the route has no index.  x (T, D); returns (S, D). */
 mb_tensor *mb_gather(mb_ctx *c, mb_tensor *x, const mb_route *r);
+
+/* y[i] = the rows of x around row i, side by side: x[around[i * places + s]] for s = 0 .. places-1,
+   zeros where that is -1. Being around is mutual: if j is in place s of i, then i is in place
+   places-1-s of j. x (T, D), around (T, places); returns (T, places D). With a product after it, a
+   convolution. */
+mb_tensor *mb_unfold(mb_ctx *c, mb_tensor *x, const int32_t *around, int places);
+
+/* The numbers of x, in their order, as (rows, cols): no copy. */
+mb_tensor *mb_reshape(mb_ctx *c, mb_tensor *x, int64_t rows, int64_t cols);
 
 /* y[t] = x[t] + sum over the routed rows i of t: gate[i] * n(rows[i]), n(v) = w[slice[t]] * v /
    rms(v), rms(v) = sqrt(mean(v^2) + eps).  x (T, D) or NULL for 0; rows (S, D); w (M or 1, D), or

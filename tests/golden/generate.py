@@ -50,6 +50,7 @@ DEFAULTS = dict(
 # Cases with patches have these, too.
 PATCHES = dict(patch=3, patch_weight=5.0, prediction="epsilon", norm="pre")
 TIME_FEATURES, NOISE_STEPS = 32, 1000
+UNET = dict(PATCHES, patch=8, patch_side=2, unet_channels=4)
 FLOATS = "norm_eps rope_base z_loss lr beta1 beta2 eps decay clip".split()
 
 SWITCH = dict(arch="switch", capacity=1.5, balance=0.01)
@@ -80,6 +81,8 @@ CASES = {
     "switch-patches": dict({**SWITCH, **PATCHES}, prediction="v"),
     "moe-ec-patches": dict({**EC, **PATCHES}),
     "mot-patches": dict(PATCHES, arch="mot", layers=2, micro_batches=2),
+    "mot-unet": dict(UNET, arch="mot", micro_batches=2),
+    "dense-unet": dict(UNET, arch="dense", patch=16, patch_side=4, unet_channels=3, len=16),
 }
 
 
@@ -162,9 +165,30 @@ def shapes(c):
         out[b + "down"] = (ffn, d, f)
     out["norm"] = (1, d)
     out["head"] = (c["vocab"], d)
-    if "patch" in c:
+    if "unet_channels" in c:
+        out.update(unet_shapes(c))
+    elif "patch" in c:
         out["patch.in"] = (d, c["patch"] + TIME_FEATURES)
         out["patch.out"] = (c["patch"], d)
+    return out
+
+
+def unet_shapes(c):
+    d, k, pixels = c["width"], c["unet_channels"], c["patch_side"] ** 2
+    last = int(math.log2(c["patch_side"]))
+    block = {"time": (k, TIME_FEATURES), "norm": (1, k), "gated": (2 * k, 9 * k), "conv": (k, 9 * k)}
+    out = {"unet.pixels": (k, 9 * c["patch"] // pixels)}
+    for i in range(last + 1):
+        out.update({f"unet.down.{i}.{name}": shape for name, shape in block.items()})
+        if i < last:
+            out[f"unet.down.{i}.halve"] = (k, 4 * k)
+    out.update({"unet.down.norm": (1, k), "patch.in": (d, k), "unet.enter": (k, d)})
+    for i in reversed(range(last + 1)):
+        out[f"unet.up.{i}.skip"] = (k, k)
+        out.update({f"unet.up.{i}.{name}": shape for name, shape in block.items()})
+        if i > 0:
+            out[f"unet.up.{i}.twice"] = (4 * k, k)
+    out.update({"unet.up.norm": (1, k), "patch.out": (c["patch"], pixels * k)})
     return out
 
 
@@ -185,6 +209,92 @@ def is_norm(name):
 
 
 # ---- the model ----------------------------------------------------------------------------------
+
+
+class UNet:
+    """From patches of images to rows and back, image by image, with convolutions of squares."""
+
+    def __init__(self, c, weights, images, patches, time):
+        """IMAGES: the indices of each one's PATCHES (n, S), whose steps have features TIME."""
+        self.c, self.w, self.images, self.patches, self.time = c, weights, images, patches, time
+        self.last = int(math.log2(c["patch_side"]))
+        self.skips = []
+
+    def norm(self, x, name):
+        scale = torch.sqrt((x * x).mean(0, keepdim=True) + self.c["norm_eps"])
+        return self.w[name].reshape(-1, 1, 1) * x / scale
+
+    def square(self, rows, side):
+        """ROWS (n, SIDE * SIDE * k) of one image as (k, H, W): patches in lines, then pixels in
+        lines; and which of the pixels are there."""
+        across = math.ceil(math.sqrt(len(rows)))
+        full = torch.zeros((across**2, rows.shape[1]), dtype=rows.dtype)
+        full = full.index_add(0, torch.arange(len(rows)), rows)
+        x = full.reshape(across, across, side, side, -1).permute(4, 0, 2, 1, 3)
+        there = (torch.arange(across**2) < len(rows)).reshape(across, 1, across, 1)
+        there = there.expand(across, side, across, side)
+        size = across * side
+        return x.reshape(-1, size, size), there.reshape(size, size).to(rows.dtype)
+
+    def conv(self, x, there, name):
+        w = self.w[name]
+        w = w.reshape(len(w), 3, 3, -1).permute(0, 3, 1, 2)
+        return F.conv2d((x * there).unsqueeze(0), w, padding=1)[0]
+
+    def block(self, x, there, time, name):
+        time, _ = self.square(time @ self.w[name + "time"].T, 1)
+        x = x + time.repeat_interleave(x.shape[1] // time.shape[1], 1).repeat_interleave(
+            x.shape[1] // time.shape[1], 2
+        )
+        a, b = self.conv(self.norm(x, name + "norm"), there, name + "gated").chunk(2)
+        return x + self.conv(F.silu(a) * b, there, name + "conv")
+
+    def down(self):
+        """What the hidden state gets, (patches, D)."""
+        k, side = self.c["unet_channels"], self.c["patch_side"]
+        out = torch.zeros((len(self.patches), self.c["width"]), dtype=self.w["patch.in"].dtype)
+        for of in self.images:
+            pixels, there = self.square(self.patches[of], side)
+            x, skips = self.conv(pixels, there, "unet.pixels"), []
+            for i in range(self.last + 1):
+                x = self.block(x, there, self.time[of], f"unet.down.{i}.")
+                skips.append((x, there))
+                if i < self.last:
+                    w = self.w[f"unet.down.{i}.halve"].reshape(k, 2, 2, k).permute(0, 3, 1, 2)
+                    x, there = F.conv2d(x.unsqueeze(0), w, stride=2)[0], there[::2, ::2]
+            self.skips.append(skips)
+            rows = self.norm(x, "unet.down.norm").reshape(k, -1).T[: len(of)]
+            out = out.index_add(0, of, rows @ self.w["patch.in"].T)
+        return out
+
+    def up(self, hidden):
+        """The predictions of all patches, (patches, S), from rows HIDDEN (patches, D)."""
+        k, side = self.c["unet_channels"], self.c["patch_side"]
+        out = torch.zeros((len(hidden), self.c["patch"]), dtype=hidden.dtype)
+        for of, skips in zip(self.images, self.skips):
+            x, _ = self.square(hidden[of] @ self.w["unet.enter"].T, 1)
+            for i in reversed(range(self.last + 1)):
+                skip, there = skips[i]
+                x = x + torch.einsum("nk,khw->nhw", self.w[f"unet.up.{i}.skip"], skip)
+                x = self.block(x, there, self.time[of], f"unet.up.{i}.")
+                if i > 0:
+                    w = self.w[f"unet.up.{i}.twice"].reshape(2, 2, k, k).permute(3, 2, 0, 1)
+                    x = F.conv_transpose2d(x.unsqueeze(0), w, stride=2)[0]
+            x = self.norm(x, "unet.up.norm")
+            w = self.w["patch.out"].reshape(-1, side * side, k)[:, z_order(side)]
+            w = w.reshape(-1, side, side, k).permute(0, 3, 1, 2)
+            rows = F.conv2d(x.unsqueeze(0), w, stride=side)[0].reshape(self.c["patch"], -1).T
+            out = out.index_add(0, of, rows[: len(of)])
+        return out
+
+
+def z_order(side):
+    """Where each pixel of a square, in lines, is in Z-order."""
+    bits = range(int(math.log2(side)))
+    return [
+        sum((x >> b & 1) << 2 * b | (y >> b & 1) << 2 * b + 1 for b in bits)
+        for y in range(side) for x in range(side)
+    ]
 
 
 class Pass:
@@ -325,11 +435,39 @@ class Pass:
         wanted = (e if self.c["prediction"] == "epsilon" else v)[noisy]
         return rows, torch.cat([z, torch.cos(angle), torch.sin(angle)], 1)[rows], noisy, wanted
 
+    def images(self):
+        """The indices, among all patches, of those of each image: they follow one another."""
+        out, patch, before = [], 0, None
+        for i, step in enumerate(self.batch["noise"].reshape(-1).tolist()):
+            image = (i // self.c["len"], int(self.batch["hi"].reshape(-1)[i]))
+            if step >= 0:
+                if image != before:
+                    out.append([])
+                out[-1].append(patch)
+                patch += 1
+            before = image if step >= 0 else None
+        return [torch.tensor(of) for of in out]
+
+    def patches_in(self, patch):
+        """What the hidden state gets of PATCH (patches, S + K)."""
+        if "unet_channels" not in self.c:
+            return patch @ self.w["patch.in"].T
+        numbers, time = patch.split([self.c["patch"], TIME_FEATURES], 1)
+        self.unet = UNet(self.c, self.w, self.images(), numbers, time)
+        return self.unet.down()
+
+    def patches_out(self, hidden):
+        """Predictions of noisy patches, from what the head reads."""
+        rows, _, noisy, _ = self.add_noise()
+        if "unet_channels" not in self.c:
+            return hidden[noisy] @ self.w["patch.out"].T
+        return self.unet.up(hidden[rows])[torch.searchsorted(rows, noisy)]
+
     def hidden(self):
         x = self.w["embed"][self.batch["token"].reshape(-1)]
         if "patch" in self.c:
             rows, patch, _, _ = self.add_noise()
-            x = x.index_add(0, rows, patch.to(x.dtype) @ self.w["patch.in"].T)
+            x = x.index_add(0, rows, self.patches_in(patch.to(x.dtype)))
         for n in range(self.c["layers"]):
             a, b = f"layers.{n}.attention.", f"layers.{n}.feed_forward."
             if self.c["norm"] == "post":
@@ -344,7 +482,7 @@ class Pass:
         return self.hidden() @ self.w["head"].T
 
     def predicted(self):
-        return self.hidden()[self.add_noise()[2]] @ self.w["patch.out"].T
+        return self.patches_out(self.hidden())
 
     def losses(self):
         """Sums of -log p by the target's modality, and of lse^2; of patches the mean squared error
@@ -357,8 +495,7 @@ class Pass:
         nll = lse - logits.gather(1, target.clamp(min=0).unsqueeze(1)).squeeze(1)
         sums = [nll[has & (kind == m)].sum() for m in range(MODALITIES)]
         if "patch" in self.c:
-            _, _, noisy, wanted = self.add_noise()
-            error = hidden[noisy] @ self.w["patch.out"].T - wanted.to(hidden.dtype)
+            error = self.patches_out(hidden) - self.add_noise()[3].to(hidden.dtype)
             sums[IMAGE] = (error**2).mean(1).sum()
         return sums, (lse[has] ** 2).sum()
 

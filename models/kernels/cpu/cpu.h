@@ -108,6 +108,10 @@ void cpu_embed_bwd(mb_ctx *c, float *dtable, const float *dy, const int32_t *tok
                    int64_t d, int64_t v);
 void cpu_gather(mb_ctx *c, float *y, const float *x, const mb_route *r, int64_t d);
 void cpu_gather_bwd(mb_ctx *c, float *dx, const float *dy, const mb_route *r, int64_t d, bool add);
+void cpu_unfold(mb_ctx *c, float *y, const float *x, const int32_t *around, int places, int64_t t,
+                int64_t d);
+void cpu_unfold_bwd(mb_ctx *c, float *dx, const float *dy, const int32_t *around, int places,
+                    int64_t t, int64_t d, bool add);
 /* norm.c */
 void cpu_combine(mb_ctx *c, float *y, float *rstd, const float *x, const float *rows,
                  const float *w, const uint8_t *slice, float eps, const mb_route *r, int64_t d);

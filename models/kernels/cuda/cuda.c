@@ -158,6 +158,27 @@ static void cuda_gather_bwd(mb_ctx *base, mb_real *dx, const mb_real *dy, const 
     cu_gather_bwd(&c->cu, dx, dy, &on, d, add);
 }
 
+static const int32_t *stage_around(cuda_ctx *c, const int32_t *around, int places, int64_t t)
+{
+    return cuda_indices(c, around, (size_t)(t * places) * sizeof *around);
+}
+
+static void cuda_unfold(mb_ctx *base, mb_real *y, const mb_real *x, const int32_t *around,
+                        int places, int64_t t, int64_t d)
+{
+    cuda_ctx *c = cuda_of(base);
+
+    cu_unfold(&c->cu, y, x, stage_around(c, around, places, t), places, t, d);
+}
+
+static void cuda_unfold_bwd(mb_ctx *base, mb_real *dx, const mb_real *dy, const int32_t *around,
+                            int places, int64_t t, int64_t d, bool add)
+{
+    cuda_ctx *c = cuda_of(base);
+
+    cu_unfold_bwd(&c->cu, dx, dy, stage_around(c, around, places, t), places, t, d, add);
+}
+
 static void cuda_combine(mb_ctx *base, mb_real *y, float *rstd, const mb_real *x,
                          const mb_real *rows, const float *w, const uint8_t *slice, float eps,
                          const mb_route *r, int64_t d)
@@ -409,6 +430,8 @@ const mb_backend mb_cuda = {
     .gemm_dw = cuda_gemm_dw,
     .gather = cuda_gather,
     .gather_bwd = cuda_gather_bwd,
+    .unfold = cuda_unfold,
+    .unfold_bwd = cuda_unfold_bwd,
     .combine = cuda_combine,
     .combine_bwd = cuda_combine_bwd,
     .norm = cuda_norm,

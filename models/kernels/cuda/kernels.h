@@ -60,6 +60,10 @@ void cu_embed_bwd(cu *on, float *dtable, const void *dy, const cu_words *w, floa
 
 void cu_gather(cu *on, void *y, const void *x, const cu_route *r, int64_t d);
 void cu_gather_bwd(cu *on, void *dx, const void *dy, const cu_route *r, int64_t d, bool add);
+void cu_unfold(cu *on, void *y, const void *x, const int32_t *around, int places, int64_t t,
+               int64_t d);
+void cu_unfold_bwd(cu *on, void *dx, const void *dy, const int32_t *around, int places, int64_t t,
+                   int64_t d, bool add);
 void cu_swiglu(cu *on, void *y, const void *x, int64_t s, int64_t f);
 void cu_swiglu_bwd(cu *on, void *dx, const void *dy, const void *x, int64_t s, int64_t f, bool add);
 /* y (+)= x (1 + eps u): forward and backward alike. */

@@ -1,5 +1,5 @@
-/* Rows that move, and numbers that are worked on alone: embeddings, gather, SwiGLU, jitter, bf16.
- */
+/* Rows that move, and numbers that are worked on alone: embeddings, gather, unfold, SwiGLU, jitter,
+   bf16. */
 #include "models/kernels/cuda/kernel.cuh"
 
 static const int64_t ELEMENTS = 1024, MOST_BLOCKS = 4096; /* of a loop over elements */
@@ -133,6 +133,65 @@ __global__ void gather_bwd(void *to, const void *from, cu_route r, int64_t d, bo
 void cu_gather_bwd(cu *on, void *dx, const void *dy, const cu_route *r, int64_t d, bool add)
 {
     LAUNCH(on, gather_bwd, wide(d, dx, dy), grid_for(r->tokens * d), THREADS, dx, dy, *r, d, add);
+}
+
+/* ---- unfold --------------------------------------------------------------------------------- */
+
+template <typename T, int N>
+__global__ void unfold(void *to, const void *from, const int32_t *around, int64_t rows, int64_t d)
+{
+    T *y = (T *)to;
+    const T *x = (const T *)from;
+
+    for (int64_t i = thread_index() * N; i < rows * d; i += thread_count() * N) {
+        int64_t row = around[i / d];
+        float v[N] = {};
+
+        if (row >= 0)
+            load(v, x + row * d + i % d);
+        store(y + i, v);
+    }
+}
+
+void cu_unfold(cu *on, void *y, const void *x, const int32_t *around, int places, int64_t t,
+               int64_t d)
+{
+    int64_t rows = t * places;
+
+    LAUNCH(on, unfold, wide(d, y, x), grid_for(rows * d), THREADS, y, x, around, rows, d);
+}
+
+/* The rows that see row t in place s are those that it has in the place across. */
+template <typename T, int N>
+__global__ void unfold_bwd(void *to, const void *from, const int32_t *around, int places,
+                           int64_t rows, int64_t d, bool add)
+{
+    T *dx = (T *)to;
+    const T *dy = (const T *)from;
+
+    for (int64_t i = thread_index() * N; i < rows * d; i += thread_count() * N) {
+        const int32_t *across = around + (i / d + 1) * places - 1;
+        float sum[N] = {};
+
+        for (int s = 0; s < places; s++) {
+            int64_t row = across[-s];
+            float v[N];
+
+            if (row < 0)
+                continue;
+            load(v, dy + (row * places + s) * d + i % d);
+            for (int j = 0; j < N; j++)
+                sum[j] += v[j];
+        }
+        give(dx + i, sum, add);
+    }
+}
+
+void cu_unfold_bwd(cu *on, void *dx, const void *dy, const int32_t *around, int places, int64_t t,
+                   int64_t d, bool add)
+{
+    LAUNCH(on, unfold_bwd, wide(d, dx, dy), grid_for(t * d), THREADS, dx, dy, around, places, t, d,
+           add);
 }
 
 /* ---- order of positions --------------------------------------------------------------------- */

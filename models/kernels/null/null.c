@@ -80,6 +80,16 @@ static void gather_bwd(mb_ctx *c, float *dx, const float *dy, const mb_route *r,
 {
 }
 
+static void unfold(mb_ctx *c, float *y, const float *x, const int32_t *around, int places,
+                   int64_t t, int64_t d)
+{
+}
+
+static void unfold_bwd(mb_ctx *c, float *dx, const float *dy, const int32_t *around, int places,
+                       int64_t t, int64_t d, bool add)
+{
+}
+
 static void combine(mb_ctx *c, float *y, float *rstd, const float *x, const float *rows,
                     const float *w, const uint8_t *slice, float eps, const mb_route *r, int64_t d)
 {
@@ -193,6 +203,8 @@ const mb_backend mb_null = {
     .gemm_dw = gemm_dw,
     .gather = gather,
     .gather_bwd = gather_bwd,
+    .unfold = unfold,
+    .unfold_bwd = unfold_bwd,
     .combine = combine,
     .combine_bwd = combine_bwd,
     .norm = norm,

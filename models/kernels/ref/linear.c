@@ -108,3 +108,30 @@ void mb_ref_gather_bwd(mb_ctx *c, float *dx, const float *dy, const mb_route *r,
     }
     free(sum);
 }
+
+void mb_ref_unfold(mb_ctx *c, float *y, const float *x, const int32_t *around, int places,
+                   int64_t t, int64_t d)
+{
+    for (int64_t i = 0; i < t * places; i++)
+        for (int64_t j = 0; j < d; j++)
+            y[i * d + j] = around[i] >= 0 ? x[around[i] * d + j] : 0;
+}
+
+/* dx[around[i][s]] += dy[i][s], seen from the other side: i is in place places-1-s of it */
+void mb_ref_unfold_bwd(mb_ctx *c, float *dx, const float *dy, const int32_t *around, int places,
+                       int64_t t, int64_t d, bool add)
+{
+    double *sum = mb_alloc((size_t)d * sizeof *sum);
+
+    for (int64_t i = 0; i < t; i++) {
+        memset(sum, 0, (size_t)d * sizeof *sum);
+        for (int s = 0; s < places; s++) {
+            int64_t row = around[i * places + places - 1 - s];
+
+            for (int64_t j = 0; row >= 0 && j < d; j++)
+                sum[j] += dy[(row * places + s) * d + j];
+        }
+        ref_put(dx + i * d, sum, d, add);
+    }
+    free(sum);
+}

@@ -90,6 +90,10 @@ void mb_ref_gemm_dw(mb_ctx *c, const mb_tensor *w, const float *dy, const float 
 void mb_ref_gather(mb_ctx *c, float *y, const float *x, const mb_route *r, int64_t d);
 void mb_ref_gather_bwd(mb_ctx *c, float *dx, const float *dy, const mb_route *r, int64_t d,
                        bool add);
+void mb_ref_unfold(mb_ctx *c, float *y, const float *x, const int32_t *around, int places,
+                   int64_t t, int64_t d);
+void mb_ref_unfold_bwd(mb_ctx *c, float *dx, const float *dy, const int32_t *around, int places,
+                       int64_t t, int64_t d, bool add);
 void mb_ref_combine(mb_ctx *c, float *y, float *rstd, const float *x, const float *rows,
                     const float *w, const uint8_t *slice, float eps, const mb_route *r, int64_t d);
 void mb_ref_combine_bwd(mb_ctx *c, float *drows, float *dgate, float *dw, const float *dy,
