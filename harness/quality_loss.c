@@ -33,8 +33,8 @@ typedef struct measuring {
     const mb_quality_plan *plan;
     mb_quality *q;
     mb_floors floors;
-    double said_bits;  /* the entropy of what captions say; NaN: not known */
-    double seen_voice; /* loss of speech, nats a token; NaN: not measured */
+    double said_bits;     /* the entropy of what captions say; NaN: not known */
+    double seen_voice[2]; /* loss of speech, nats a token, given text and nothing; NaN: not known */
     const group *group;
     mb_direction way;
     mb_parts *document; /* (n) */
@@ -137,41 +137,39 @@ static void baseline(const measuring *m, double *value, const char **what)
     *what = isnan(*value) ? NULL : "baseline";
 }
 
-static void add_loss(measuring *m, const sums *s)
+/* What a loss is held against: a baseline or, of a voice that training does not hear, the loss on
+   those that it does. */
+static void bound_of(measuring *m, double loss, bool alone, double *value, const char **what)
 {
-    double loss = s->own / (double)s->tokens, bound;
-    const char *what;
-
-    baseline(m, &bound, &what);
+    baseline(m, value, what);
     if (m->group == &groups[SEEN])
-        m->seen_voice = loss;
-    if (m->group == &groups[UNSEEN] && !isnan(m->seen_voice)) {
-        bound = m->seen_voice;
-        what = "floor";
+        m->seen_voice[alone] = loss;
+    if (m->group == &groups[UNSEEN] && !isnan(m->seen_voice[alone])) {
+        *value = m->seen_voice[alone];
+        *what = "floor";
     }
-    mb_quality_add(m->q, "loss", m->way.prompt, m->way.answer, m->group->name, loss, s->tokens,
-                   bound, what);
-    if (m->group->section == MB_PAIRS)
-        mb_quality_add(m->q, "loss given nothing", MB_GIVEN_NOTHING, m->way.answer, m->group->name,
-                       s->alone / (double)s->tokens, s->tokens, bound, what);
 }
 
-static void add_bits(measuring *m, const sums *s)
+/* Rows of documents' losses, which are S->own or S->alone. */
+static void add_loss(measuring *m, const sums *s, bool alone)
 {
-    double bits = s->own / log(2), bound;
+    int given = alone ? MB_GIVEN_NOTHING : m->way.prompt;
+    double loss = (alone ? s->alone : s->own) / (double)s->tokens, bound, bits, seconds;
     const char *what;
 
-    baseline(m, &bound, &what);
-    bound *= (double)s->tokens / log(2);
-    if (m->way.answer == MB_IMAGE)
-        mb_quality_add(m->q, "bits per image", m->way.prompt, MB_IMAGE, m->group->name,
-                       bits / (double)s->n, s->n, bound / (double)s->n, what);
-    if (m->way.answer == MB_SPEECH) { /* each has an end mark beside its units */
-        double seconds = (double)(s->tokens - s->n) / UNITS_PER_SECOND;
-
-        mb_quality_add(m->q, "bits per second", m->way.prompt, MB_SPEECH, m->group->name,
-                       bits / seconds, s->n, bound / seconds, what);
-    }
+    bound_of(m, loss, alone, &bound, &what);
+    bits = (double)s->tokens / log(2);
+    seconds =
+        (double)(s->tokens - s->n) / UNITS_PER_SECOND; /* units have an end mark beside them */
+    mb_quality_add(m->q, alone ? "loss given nothing" : "loss", given, m->way.answer,
+                   m->group->name, loss, s->tokens, bound, what);
+    if (m->way.answer == MB_IMAGE && !alone && !is_of_patches(m))
+        mb_quality_add(m->q, "bits per image", given, MB_IMAGE, m->group->name,
+                       loss * bits / (double)s->n, s->n, bound * bits / (double)s->n, what);
+    if (m->way.answer == MB_SPEECH)
+        mb_quality_add(m->q, alone ? "bits per second given nothing" : "bits per second", given,
+                       MB_SPEECH, m->group->name, loss * bits / seconds, s->n,
+                       bound * bits / seconds, what);
 }
 
 /* What an answer is likelier by for its prompt: than with none, where what captions say is the most
@@ -206,13 +204,13 @@ static mb_err measure_losses(measuring *m)
     MB_TRY(score_ways(m, &s));
     if (s.n == 0)
         return MB_OK;
-    add_loss(m, &s);
-    if (is_of_patches(m)) {
+    add_loss(m, &s, false);
+    if (m->group->section == MB_PAIRS || m->way.prompt == MB_TEXT)
+        add_loss(m, &s, true);
+    if (is_of_patches(m))
         add_gains_of_patches(m, &s);
-        return MB_OK;
-    }
-    add_bits(m, &s);
-    add_gains(m, &s);
+    else
+        add_gains(m, &s);
     return MB_OK;
 }
 
@@ -321,7 +319,7 @@ static mb_err measure_captions(const mb_data *d, double *bits)
 
 mb_err mb_quality_of_losses(const mb_loaded *l, const mb_quality_plan *plan, mb_quality *q)
 {
-    measuring m = { .l = l, .plan = plan, .q = q, .seen_voice = NAN };
+    measuring m = { .l = l, .plan = plan, .q = q, .seen_voice = { NAN, NAN } };
 
     MB_TRY(measure_captions(l->data, &m.said_bits));
     MB_TRY(mb_floors_measure(l->data, &l->described.settings->mixture, &m.floors));

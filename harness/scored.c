@@ -1,5 +1,6 @@
 #include "harness/scored.h"
 
+#include "base/file.h"
 #include "base/random.h"
 
 #include <stdlib.h>
@@ -46,7 +47,7 @@ typedef struct pass {
     float *loss;
 } pass;
 
-static mb_err open_pass(const mb_loaded *l, const mb_scored *list, int64_t n, int64_t len, pass *p)
+static mb_err open_pass(const mb_loaded *l, mb_scored *const *list, int64_t n, int64_t len, pass *p)
 {
     int64_t rows = n * len;
 
@@ -54,7 +55,7 @@ static mb_err open_pass(const mb_loaded *l, const mb_scored *list, int64_t n, in
     p->modality = mb_alloc((size_t)rows);
     p->loss = mb_alloc((size_t)rows * sizeof *p->loss);
     for (int64_t i = 0; i < rows; i++) {
-        const mb_scored *s = &list[i / len];
+        const mb_scored *s = list[i / len];
 
         p->token[i] = i % len < s->n ? s->token[i % len] : mb_data_bos(l->data);
         p->modality[i] = l->described.modality[p->token[i]];
@@ -79,10 +80,10 @@ static int32_t step_of(const mb_scored *s, int k)
     return 1 + k * EACH + (int32_t)mb_below(mb_key(s->key, "step", 0, 0), (uint64_t)k, EACH);
 }
 
-static void show_images(const mb_loaded *l, const mb_scored *list, int64_t n, int k, pass *p)
+static void show_images(const mb_loaded *l, mb_scored *const *list, int64_t n, int k, pass *p)
 {
     for (int64_t i = 0; i < n; i++) {
-        const mb_scored *s = &list[i];
+        const mb_scored *s = list[i];
         mb_noising how = { .key = mb_key(s->key, "noise", (uint64_t)k, 0),
                            .prediction = l->described.settings->mixture.prediction };
 
@@ -95,7 +96,7 @@ static void show_images(const mb_loaded *l, const mb_scored *list, int64_t n, in
 }
 
 /* Adds to the losses of N documents a share of what they are with noise K. */
-static mb_err score_pass(const mb_loaded *l, mb_scored *list, int64_t n, int k, double share,
+static mb_err score_pass(const mb_loaded *l, mb_scored *const *list, int64_t n, int k, double share,
                          pass *p)
 {
     int64_t len = p->batch.len;
@@ -104,22 +105,22 @@ static mb_err score_pass(const mb_loaded *l, mb_scored *list, int64_t n, int k, 
         show_images(l, list, n, k, p);
     MB_TRY(mb_model_losses(l->model, &p->batch, p->loss));
     for (int64_t i = 0; i < n; i++) {
-        int64_t before = is_behind_noise(&list[i]) ? 0 : 1; /* ids are predicted from there */
+        int64_t before = is_behind_noise(list[i]) ? 0 : 1; /* ids are predicted from there */
 
-        for (int64_t t = list[i].from; t < list[i].n; t++)
-            list[i].loss += share * p->loss[i * len + t - before];
+        for (int64_t t = list[i]->from; t < list[i]->n; t++)
+            list[i]->loss += share * p->loss[i * len + t - before];
     }
     return MB_OK;
 }
 
 /* N documents of one direction: either all or none are looked at behind noise. */
-static mb_err score(const mb_loaded *l, mb_scored *list, int64_t n, int64_t len, pass *p)
+static mb_err score(const mb_loaded *l, mb_scored *const *list, int64_t n, int64_t len, pass *p)
 {
     int patch = l->described.sizes.patch, steps = 1;
 
     for (int64_t i = 0; i < n; i++) {
-        list[i].loss = 0;
-        if (is_behind_noise(&list[i]))
+        list[i]->loss = 0;
+        if (is_behind_noise(list[i]))
             steps = MB_SCORED_STEPS;
     }
     MB_TRY(open_pass(l, list, n, len, p));
@@ -130,20 +131,31 @@ static mb_err score(const mb_loaded *l, mb_scored *list, int64_t n, int64_t len,
     return MB_OK;
 }
 
+static int by_length(const void *a, const void *b)
+{
+    const mb_scored *x = *(mb_scored *const *)a, *y = *(mb_scored *const *)b;
+
+    return x->n != y->n ? (x->n > y->n) - (x->n < y->n) : (x > y) - (x < y);
+}
+
+/* Those of equal length go together, since all of a pass are as long as the longest. */
 mb_err mb_scored_all(const mb_loaded *l, mb_scored *list, int64_t n)
 {
-    int64_t len = 1, at_once;
+    mb_scored **sorted = mb_alloc((size_t)(n + 1) * sizeof *sorted);
     mb_err err = MB_OK;
 
     for (int64_t i = 0; i < n; i++)
-        len = list[i].n > len ? list[i].n : len;
-    at_once = ROWS / len + 1;
-    for (int64_t i = 0; !err && i < n; i += at_once) {
+        sorted[i] = &list[i];
+    qsort(sorted, (size_t)n, sizeof *sorted, by_length);
+    for (int64_t from = 0, to = 1; !err && from < n; from = to++) {
         pass p = { 0 };
 
-        err = score(l, list + i, n - i < at_once ? n - i : at_once, len, &p);
+        while (to < n && (to + 1 - from) * sorted[to]->n <= ROWS)
+            to++;
+        err = score(l, sorted + from, to - from, sorted[to - 1]->n > 0 ? sorted[to - 1]->n : 1, &p);
         close_pass(&p);
     }
+    free(sorted);
     return err;
 }
 
