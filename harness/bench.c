@@ -63,15 +63,26 @@ static mb_err check_streams(const mb_work *w)
     return MB_OK;
 }
 
+/* Messages about data that cannot be had begin with the key that asks for them. */
+static mb_err open_set(mb_progress *progress, const mb_settings *s, mb_data **out)
+{
+    mb_data_request request = mb_settings_data(s);
+    const char *key = *s->path ? "path" : "data";
+    mb_err err = mb_data_prepare(&request, show_preparing, progress);
+
+    if (!err)
+        err = mb_data_open(&request, out);
+    return err && err != MB_EINTERRUPTED
+               ? mb_fail_in(err, "%s: key '%s'", mb_settings_place(s, NULL, "workload", key), key)
+               : err;
+}
+
 static mb_err open_data(mb_progress *progress, mb_work *works, int n)
 {
     int i;
 
     for (i = 0; i < n; i++) {
-        mb_data_request request = mb_settings_data(works[i].settings);
-
-        MB_TRY(mb_data_prepare(&request, show_preparing, progress));
-        MB_TRY(mb_data_open(&request, &works[i].data));
+        MB_TRY(open_set(progress, works[i].settings, &works[i].data));
         MB_TRY(mb_data_checksums(works[i].data, NULL)); /* a run is recorded with them */
         MB_TRY(mb_settings_fit(works[i].settings, works[i].data));
         MB_TRY(check_streams(&works[i]));

@@ -6,11 +6,11 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { DOCUMENTS = 1 << 18 /* counted of a split, at most about */ };
+enum { DOCUMENTS = 1 << 18 /* counted of a split, at most about */, NEVER = 255 };
 
 typedef struct counts {
     const mb_data *d;
-    uint8_t *modality; /* (V) of every id */
+    uint8_t *modality; /* (V) of every id; NEVER of those that are not predicted */
     int vocab, places; /* places: ids of an image; 0: not told apart */
     double *token;     /* (V) */
     double *place;     /* (places, V) */
@@ -32,7 +32,8 @@ static mb_err walk(counts *c, enum mb_split split, each_token *each, mb_floors *
         for (int64_t t = 1; t < p.n; t++) {
             bool image = c->places && mb_data_modality(c->d, p.token[t], MB_TEXT) == MB_IMAGE;
 
-            each(c, p.token[t], image ? place++ % c->places : -1, out);
+            if (c->modality[p.token[t]] != NEVER)
+                each(c, p.token[t], image ? place++ % c->places : -1, out);
         }
         mb_parts_free(&p);
     }
@@ -69,11 +70,25 @@ static void finish(const counts *c, mb_floors *out)
     }
 }
 
-mb_err mb_floors_measure(const mb_data *d, int boundary, mb_floors *out)
+/* Where images are patches every id that is predicted counts as text. */
+static uint8_t modality_of(const mb_data *d, int32_t id, int boundary)
 {
-    counts c = { .d = d,
-                 .vocab = mb_data_vocab(d),
-                 .places = boundary == MB_TEXT ? mb_data_segment_kind(d, MB_IMAGE).exactly : 0 };
+    mb_segment_kind image = mb_data_segment_kind(d, MB_IMAGE);
+
+    if (mb_data_patch(d) == 0)
+        return (uint8_t)mb_data_modality(d, id, boundary);
+    return id == image.end || (id >= image.first && id < image.past) ? NEVER : MB_TEXT;
+}
+
+static int places_of(const mb_data *d, int boundary)
+{
+    return boundary == MB_TEXT && mb_data_patch(d) == 0 ? mb_data_segment_kind(d, MB_IMAGE).exactly
+                                                        : 0;
+}
+
+mb_err mb_floors_measure(const mb_data *d, const mb_mixture *mixture, mb_floors *out)
+{
+    counts c = { .d = d, .vocab = mb_data_vocab(d), .places = places_of(d, mixture->boundary) };
     mb_err err;
 
     *out = (mb_floors){ 0 };
@@ -81,8 +96,9 @@ mb_err mb_floors_measure(const mb_data *d, int boundary, mb_floors *out)
     c.token = mb_zalloc((size_t)c.vocab, sizeof *c.token);
     c.place = mb_zalloc((size_t)(c.places * c.vocab + 1), sizeof *c.place);
     for (int32_t id = 0; id < c.vocab; id++) {
-        c.modality[id] = (uint8_t)mb_data_modality(d, id, boundary);
-        c.kinds[c.modality[id]]++;
+        c.modality[id] = modality_of(d, id, mixture->boundary);
+        if (c.modality[id] != NEVER)
+            c.kinds[c.modality[id]]++;
     }
     err = walk(&c, MB_TRAIN, count, out);
     if (!err)
@@ -91,25 +107,33 @@ mb_err mb_floors_measure(const mb_data *d, int boundary, mb_floors *out)
     free(c.modality);
     free(c.token);
     free(c.place);
-    return err;
+    return err ? err : mb_denoisers_measure(d, mixture->prediction, &out->linear);
 }
 
-mb_err mb_floors_store(mb_store *s, int64_t run, const mb_data *d, int boundary)
+typedef struct floor_rows {
+    mb_quality_row row[2 * MB_MODALITIES + 2];
+    size_t n;
+} floor_rows;
+
+static void add_row(floor_rows *f, const char *metric, int modality, double value, int64_t n)
 {
-    mb_quality_row rows[2 * MB_MODALITIES];
-    size_t n = 0;
+    if (!isnan(value))
+        f->row[f->n++] = (mb_quality_row){
+            metric, mb_modality_name[modality], mb_split_name[MB_VAL], value, n, 0, NULL
+        };
+}
+
+mb_err mb_floors_store(mb_store *s, int64_t run, const mb_data *d, const mb_mixture *mixture)
+{
+    floor_rows rows = { .n = 0 };
     mb_floors f;
 
-    MB_TRY(mb_floors_measure(d, boundary, &f));
+    MB_TRY(mb_floors_measure(d, mixture, &f));
     for (int m = 0; m < MB_MODALITIES; m++) {
-        const char *name = mb_modality_name[m], *val = mb_split_name[MB_VAL];
-
-        if (!isnan(f.unigram[m]))
-            rows[n++] =
-                (mb_quality_row){ "unigram loss", name, val, f.unigram[m], f.n[m], 0, NULL };
-        if (!isnan(f.position[m]))
-            rows[n++] =
-                (mb_quality_row){ "position loss", name, val, f.position[m], f.n[m], 0, NULL };
+        add_row(&rows, "unigram loss", m, f.unigram[m], f.n[m]);
+        add_row(&rows, "position loss", m, f.position[m], f.n[m]);
     }
-    return mb_store_quality(s, run, "counts of the train split", rows, n);
+    add_row(&rows, "linear patch loss", MB_IMAGE, f.linear.patch, f.linear.images);
+    add_row(&rows, "linear image loss", MB_IMAGE, f.linear.image, f.linear.images);
+    return mb_store_quality(s, run, "counts and covariances of the train split", rows.row, rows.n);
 }

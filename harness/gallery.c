@@ -14,8 +14,9 @@ typedef struct gallery {
     const mb_generate_plan *plan;
     const mb_generated *g;
     mb_render *render;
-    char *base;      /* of file names */
-    double *heard_s; /* (n) where samples begin in the sound file, or NULL: there is none */
+    mb_image_shape shape; /* side 0: images cannot be shown */
+    char *base;           /* of file names */
+    double *heard_s;      /* (n) where samples begin in the sound file, or NULL: there is none */
 } gallery;
 
 static mb_err parts_of(const gallery *a, int64_t i, mb_parts *out)
@@ -38,8 +39,10 @@ static void write_part(const gallery *a, const char *who, int modality, const in
             *c = (unsigned char)*c < ' ' ? ' ' : *c;
         fputs(text, f);
         free(text);
-    } else if (modality == MB_IMAGE && mb_render_shape(a->render).side) {
+    } else if (modality == MB_IMAGE && a->shape.side) {
         fputs("see the grid", f);
+    } else if (modality == MB_IMAGE && a->l->described.sizes.patch > 0) {
+        fputs("latents", f);
     } else { /* speech that is also heard, or ids that nobody can show */
         for (int64_t i = 0; i < n; i++)
             fprintf(f, "%s%d", i ? " " : "", token[i] - kind.first);
@@ -71,15 +74,15 @@ static mb_err write_one(const gallery *a, int64_t i, FILE *f)
 static mb_err write_text(const gallery *a)
 {
     const mb_generate_plan *plan = a->plan;
-    char *path = mb_format("%s.txt", a->base);
+    char *path = mb_format("%s.txt", a->base), *how = mb_generate_how(a->l, plan);
     mb_replace r;
     mb_err err = mb_replace_open(path, &r);
 
     if (!err) {
-        fprintf(r.file, "%s to %s, %s of %s, split %s, temperature %g, top p %g, seed %llu\n\n",
+        fprintf(r.file, "%s to %s, %s of %s, split %s, %s, seed %llu\n\n",
                 mb_modality_name[plan->direction.prompt], mb_modality_name[plan->direction.answer],
-                a->l->arch, a->l->workload, mb_split_name[plan->split], plan->sampling.temperature,
-                plan->sampling.top_p, (unsigned long long)plan->seed);
+                a->l->arch, a->l->workload, mb_split_name[plan->split], how,
+                (unsigned long long)plan->seed);
         for (int64_t i = 0; !err && i < a->g->n; i++)
             err = write_one(a, i, r.file);
         if (err)
@@ -88,6 +91,7 @@ static mb_err write_text(const gallery *a)
             err = mb_replace_commit(&r);
     }
     free(path);
+    free(how);
     return err;
 }
 
@@ -142,10 +146,12 @@ static mb_err fill_grid(const gallery *a, grid *g)
         err = parts_of(a, i, &p);
         if (err)
             break;
-        mb_render_image(a->render, p.part[MB_IMAGE].token, image);
+        mb_render_image(a->render, &p.part[MB_IMAGE], image);
         put(g, i, 0, image);
         if (g->per > 1) {
-            mb_render_image(a->render, a->g->sample[i].answer, image);
+            const mb_segment made = mb_sampled_segment(&a->g->sample[i]);
+
+            mb_render_image(a->render, &made, image);
             put(g, i, 1, image);
         }
         mb_parts_free(&p);
@@ -157,7 +163,7 @@ static mb_err fill_grid(const gallery *a, grid *g)
 static mb_err write_grid(const gallery *a)
 {
     int per = a->plan->direction.answer == MB_IMAGE ? 2 : 1;
-    grid g = make_grid(mb_render_shape(a->render), per, a->g->n);
+    grid g = make_grid(a->shape, per, a->g->n);
     char *path = mb_format("%s.png", a->base);
     mb_err err = fill_grid(a, &g);
 
@@ -179,6 +185,15 @@ static mb_err write_sound(gallery *a)
     return err;
 }
 
+static mb_err write_latents(const gallery *a)
+{
+    char *path = mb_format("%s.npy", a->base);
+    mb_err err = mb_gallery_latents(path, a->render, a->g);
+
+    free(path);
+    return err;
+}
+
 static bool occurs(const mb_direction *way, int modality)
 {
     return way->prompt == modality || way->answer == modality;
@@ -187,9 +202,11 @@ static bool occurs(const mb_direction *way, int modality)
 mb_err mb_gallery_write(const char *folder, const mb_loaded *l, const mb_generate_plan *plan,
                         const mb_generated *g, const char **endings)
 {
-    static const char *const kinds[] = { "txt", "{txt,png}", "{txt,wav}", "{txt,png,wav}" };
+    static const char *const kinds[] = { "txt", "{txt,png}", "{txt,wav}", "{txt,png,wav}",
+                                         "{txt,npy}" };
     const mb_direction *way = &plan->direction;
-    bool images, speech;
+    bool images, speech, latents;
+    int64_t latent[3];
     gallery a = { .l = l, .plan = plan, .g = g };
     mb_err err = mb_make_folders(folder);
 
@@ -199,12 +216,15 @@ mb_err mb_gallery_write(const char *folder, const mb_loaded *l, const mb_generat
         return err;
     a.base =
         mb_format("%s/%s-%s", folder, mb_modality_name[way->prompt], mb_modality_name[way->answer]);
-    images = occurs(way, MB_IMAGE) && g->n > 0 && mb_render_shape(a.render).side > 0 &&
-             mb_media_check() == MB_OK;
+    a.shape = mb_render_shape(a.render);
+    images = occurs(way, MB_IMAGE) && g->n > 0 && a.shape.side > 0 && mb_media_check() == MB_OK;
     speech = occurs(way, MB_SPEECH) && g->n > 0 && mb_render_speaks(a.render);
-    *endings = kinds[images + 2 * speech];
+    latents = mb_generate_paints(l, plan) && g->n > 0 && mb_render_latents(a.render, latent);
+    *endings = kinds[images + 2 * speech + 4 * latents]; /* latents come without the others */
     if (images)
         err = write_grid(&a);
+    if (!err && latents)
+        err = write_latents(&a);
     if (!err && speech)
         err = write_sound(&a);
     if (!err)

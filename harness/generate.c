@@ -53,6 +53,32 @@ mb_err mb_generate_prompts(const mb_data *d, const mb_generate_plan *plan, int64
     return MB_OK;
 }
 
+uint64_t mb_generate_key(const mb_generate_plan *plan, int64_t document)
+{
+    const mb_direction *way = &plan->direction;
+
+    return mb_key(plan->seed, mb_modality_name[way->answer], (uint64_t)document,
+                  (uint64_t)way->prompt);
+}
+
+mb_err mb_generate_open(const mb_loaded *l, const mb_generate_plan *plan, const mb_sampled *s,
+                        mb_opening *opening)
+{
+    const mb_direction *way = &plan->direction;
+    mb_parts p;
+
+    MB_TRY(mb_data_parts(l->data, plan->split, s->document, &p));
+    mb_opening_make(l, way->prompt, &p.part[way->prompt], way->answer, 0, opening);
+    mb_parts_free(&p);
+    if (opening->n > l->described.settings->len) {
+        free(opening->token);
+        return mb_fail(MB_EINVAL, "document %lld: a prompt of %lld tokens, expected at most %lld",
+                       (long long)s->document, (long long)opening->n,
+                       (long long)l->described.settings->len);
+    }
+    return MB_OK;
+}
+
 /* ---- sequences side by side ----------------------------------------------------------------- */
 
 typedef struct sequence {
@@ -64,15 +90,18 @@ typedef struct sequence {
 typedef struct generation {
     const mb_loaded *l;
     const mb_generate_plan *plan;
-    mb_segment_kind prompt, answer;
+    mb_segment_kind answer;
     mb_decoder *decoder;
     int64_t len;        /* most tokens of a sequence */
     int64_t vocab;      /* of the model: there may be more than the data have */
+    int patch;          /* numbers of one; 0: images are ids */
     sequence *sequence; /* (at_once) */
     float *logits;      /* (at_once, V) */
     /* rows of the next call */
     int32_t *token, *of; /* (at_once * len) */
     uint8_t *modality;
+    int32_t *noise; /* and noisy (at_once * len, S): NULL unless prompts are patches */
+    float *noisy;
     int64_t rows, *fed; /* fed: (at_once) tokens of each so far */
 } generation;
 
@@ -82,32 +111,36 @@ static void add_row(generation *g, int64_t b, int32_t id)
         return;
     g->token[g->rows] = id;
     g->of[g->rows] = (int32_t)b;
-    g->modality[g->rows++] = g->l->described.modality[id];
+    g->modality[g->rows] = g->l->described.modality[id];
+    if (g->noise)
+        g->noise[g->rows] = -1;
+    g->rows++;
     g->fed[b]++;
 }
 
-/* BOS, the prompt's part between its marks, what begins the answer. */
+/* The rows from FIRST on are those of an opening: its patches are clean. */
+static void show_image(generation *g, int64_t first, const mb_opening *o)
+{
+    for (int64_t i = 0; o->patch && i < o->patches; i++)
+        g->noise[first + o->first + i] = 0;
+    if (o->patch)
+        mb_data_patches_read(g->l->data, o->patch, o->patches * g->patch,
+                             g->noisy + (first + o->first) * g->patch);
+}
+
 static mb_err begin_sequence(generation *g, int64_t b, mb_sampled *to)
 {
-    const mb_direction *way = &g->plan->direction;
-    mb_parts p;
+    int64_t first = g->rows;
+    mb_opening o;
 
-    MB_TRY(mb_data_parts(g->l->data, g->plan->split, to->document, &p));
+    MB_TRY(mb_generate_open(g->l, g->plan, to, &o));
     g->fed[b] = 0;
-    g->sequence[b] = (sequence){
-        .to = to,
-        .key = mb_key(g->plan->seed, mb_modality_name[way->answer], (uint64_t)to->document,
-                      (uint64_t)way->prompt),
-    };
+    g->sequence[b] = (sequence){ .to = to, .key = mb_generate_key(g->plan, to->document) };
     to->answer = mb_alloc((size_t)g->len * sizeof *to->answer);
-    add_row(g, b, mb_data_bos(g->l->data));
-    add_row(g, b, g->prompt.begin);
-    for (int64_t i = 0; i < p.part[way->prompt].n; i++)
-        add_row(g, b, p.part[way->prompt].token[i]);
-    if (g->prompt.begin >= 0)
-        add_row(g, b, g->prompt.end);
-    add_row(g, b, g->answer.begin);
-    mb_parts_free(&p);
+    for (int64_t i = 0; i < o.n; i++)
+        add_row(g, b, o.token[i]);
+    show_image(g, first, &o);
+    free(o.token);
     return MB_OK;
 }
 
@@ -134,8 +167,9 @@ static void sample_one(generation *g, int64_t b)
 
 static mb_err feed(generation *g, int64_t *tokens, int64_t *ns)
 {
+    mb_feed rows = { g->token, g->modality, g->of, g->rows, g->noise, g->noisy };
     int64_t start = mb_wall_ns();
-    mb_err err = mb_decoder_feed(g->decoder, g->token, g->modality, g->of, g->rows, g->logits);
+    mb_err err = mb_decoder_feed(g->decoder, &rows, g->logits);
 
     *ns += mb_wall_ns() - start;
     *tokens += g->rows;
@@ -177,7 +211,7 @@ static mb_err warm_up(generation *g)
 
 static mb_err open_generation(generation *g)
 {
-    size_t rows = (size_t)(g->plan->at_once * g->len);
+    size_t rows = (size_t)(g->plan->at_once * g->len), patch = (size_t)g->patch;
 
     MB_TRY(mb_decoder_open(g->l->model, g->plan->at_once, g->len, &g->decoder));
     g->sequence = mb_zalloc((size_t)g->plan->at_once, sizeof *g->sequence);
@@ -186,6 +220,10 @@ static mb_err open_generation(generation *g)
     g->token = mb_alloc(rows * sizeof *g->token);
     g->of = mb_alloc(rows * sizeof *g->of);
     g->modality = mb_alloc(rows);
+    if (patch > 0 && g->plan->direction.prompt == MB_IMAGE) {
+        g->noise = mb_alloc(rows * sizeof *g->noise);
+        g->noisy = mb_zalloc(rows * patch, sizeof *g->noisy);
+    }
     return warm_up(g);
 }
 
@@ -198,16 +236,44 @@ static void close_generation(generation *g)
     free(g->token);
     free(g->of);
     free(g->modality);
+    free(g->noise);
+    free(g->noisy);
+}
+
+/* Answers of ids, one by one. */
+static mb_err decode(const mb_loaded *l, const mb_generate_plan *plan, mb_generated *out)
+{
+    generation g = { .l = l,
+                     .plan = plan,
+                     .answer = mb_data_segment_kind(l->data, plan->direction.answer),
+                     .len = l->described.settings->len,
+                     .vocab = mb_model_settings(l->model)->vocab,
+                     .patch = l->described.sizes.patch };
+    mb_err err = open_generation(&g);
+
+    for (int64_t i = 0; !err && i < out->n; i += plan->at_once)
+        err = generate_batch(&g, out, i);
+    if (!err)
+        out->cache_bytes = (int64_t)mb_decoder_bytes(g.decoder);
+    close_generation(&g);
+    return err;
+}
+
+bool mb_generate_paints(const mb_loaded *l, const mb_generate_plan *plan)
+{
+    return l->described.sizes.patch > 0 && plan->direction.answer == MB_IMAGE;
+}
+
+char *mb_generate_how(const mb_loaded *l, const mb_generate_plan *plan)
+{
+    return mb_generate_paints(l, plan)
+               ? mb_diffuse_how(&plan->diffuse)
+               : mb_format("temperature %g, top p %g", plan->sampling.temperature,
+                           plan->sampling.top_p);
 }
 
 mb_err mb_generate(const mb_loaded *l, const mb_generate_plan *plan, mb_generated *out)
 {
-    generation g = { .l = l,
-                     .plan = plan,
-                     .prompt = mb_data_segment_kind(l->data, plan->direction.prompt),
-                     .answer = mb_data_segment_kind(l->data, plan->direction.answer),
-                     .len = l->described.settings->len,
-                     .vocab = mb_model_settings(l->model)->vocab };
     int64_t *document;
     mb_err err;
 
@@ -217,24 +283,25 @@ mb_err mb_generate(const mb_loaded *l, const mb_generate_plan *plan, mb_generate
     for (int64_t i = 0; i < out->n; i++)
         out->sample[i].document = document[i];
     free(document);
-    err = open_generation(&g);
-    for (int64_t i = 0; !err && i < out->n; i += plan->at_once)
-        err = generate_batch(&g, out, i);
-    if (!err) {
-        out->cache_bytes = (int64_t)mb_decoder_bytes(g.decoder);
-        out->held_bytes = out->cache_bytes + (int64_t)mb_ctx_held(l->ctx) +
-                          (int64_t)(mb_model_params_total(l->model) * sizeof(float));
-    }
-    close_generation(&g);
+    err = mb_generate_paints(l, plan) ? mb_generate_paint(l, plan, out) : decode(l, plan, out);
+    out->held_bytes = out->cache_bytes + (int64_t)mb_ctx_held(l->ctx) +
+                      (int64_t)(mb_model_params_total(l->model) * sizeof(float));
     if (err)
         mb_generated_free(out);
     return err;
 }
 
+mb_segment mb_sampled_segment(const mb_sampled *s)
+{
+    return (mb_segment){ s->answer, s->n, s->patch };
+}
+
 void mb_generated_free(mb_generated *g)
 {
-    for (int64_t i = 0; i < g->n; i++)
+    for (int64_t i = 0; i < g->n; i++) {
         free(g->sample[i].answer);
+        free(g->sample[i].patch);
+    }
     free(g->sample);
     *g = (mb_generated){ 0 };
 }

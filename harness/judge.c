@@ -141,7 +141,7 @@ static mb_err load_examples(const mb_judge *j, const mb_data *d, const mb_render
         text = mb_render_text(r, p.part[MB_TEXT].token, p.part[MB_TEXT].n);
         mb_slots_read(d, text, value);
         if (value[0] >= 0) {
-            mb_render_image(r, p.part[MB_IMAGE].token, out->image + (size_t)out->n * bytes);
+            mb_render_image(r, &p.part[MB_IMAGE], out->image + (size_t)out->n * bytes);
             out->label[out->n++] = value[0];
         }
         free(text);

@@ -1,7 +1,5 @@
 #include "harness/options.h"
 
-#include "models/kernels/op.h"
-
 #include <stdlib.h>
 #include <string.h>
 
@@ -59,6 +57,17 @@ int mb_parse_count(const struct argp_state *state, const char *option, const cha
     return (int)value;
 }
 
+double mb_parse_number(const struct argp_state *state, const char *option, const char *text,
+                       double low, double high)
+{
+    char *end;
+    double value = strtod(text, &end);
+
+    if (end == text || *end || !(value >= low && value <= high))
+        argp_error(state, "%s %s: expected a number from %g to %g", option, text, low, high);
+    return value;
+}
+
 void mb_parse_append(const struct argp_state *state, const char **list, int *n, const char *text,
                      const char *what)
 {
@@ -80,7 +89,7 @@ const char *mb_parse_backend(const struct argp_state *state, const char *text)
 
 /* ---- how a workload is to be run ----------------------------------------------------------- */
 
-enum { BACKEND = 256, PRECISION, THREADS };
+enum { BACKEND = 256, PRECISION, THREADS, SAMPLER, SAMPLER_STEPS, GUIDANCE };
 
 static const struct argp_option asked_options[] = {
     { "arch", 'a', "ARCH,...", 0, "These architectures, in this order", 0 },
@@ -130,3 +139,40 @@ static error_t parse_asked(int key, char *arg, struct argp_state *state)
 }
 
 const struct argp mb_asked_argp = { asked_options, parse_asked, 0, 0, 0, 0, 0 };
+
+/* ---- how images come out of noise ----------------------------------------------------------- */
+
+static const struct argp_option sampler_options[] = {
+    { "sampler", SAMPLER, "NAME", 0, "Of images that are patches: ddim (default) or ddpm", 0 },
+    { "sampler-steps", SAMPLER_STEPS, "N", 0, "Its steps (default: 25)", 0 },
+    { "guidance", GUIDANCE, "W", 0,
+      "Weight of the caption: 1 (default) follows it, 0 does not look at it, more exaggerates", 0 },
+    { 0 },
+};
+
+static error_t parse_sampler(int key, char *arg, struct argp_state *state)
+{
+    mb_diffuse *how = state->input;
+
+    switch (key) {
+    case ARGP_KEY_INIT:
+        *how = (mb_diffuse){ .steps = 25, .guidance = 1 };
+        break;
+    case SAMPLER:
+        if (strcmp(arg, "ddim") && strcmp(arg, "ddpm"))
+            argp_error(state, "--sampler %s: expected ddim or ddpm", arg);
+        how->eta = !strcmp(arg, "ddpm");
+        break;
+    case SAMPLER_STEPS:
+        how->steps = mb_parse_count(state, "--sampler-steps", arg, MB_NOISE_STEPS);
+        break;
+    case GUIDANCE:
+        how->guidance = mb_parse_number(state, "--guidance", arg, -100, 100);
+        break;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+    return 0;
+}
+
+const struct argp mb_sampler_argp = { sampler_options, parse_sampler, 0, 0, 0, 0, 0 };

@@ -4,7 +4,7 @@
 #define MB_HARNESS_OPTIONS_H
 
 #include "harness/table.h"
-#include "models/kernels/op.h"
+#include "models/diffuse.h"
 
 #include <argp.h>
 
@@ -31,11 +31,18 @@ extern const struct argp mb_asked_argp;
 extern const struct argp mb_db_argp;     /* --db FILE */
 extern const struct argp mb_format_argp; /* --format human|csv|json|md */
 
+/* --sampler, --sampler-steps, --guidance; the input is a mb_diffuse, whose defaults it sets. */
+extern const struct argp mb_sampler_argp;
+
 /* Appends TEXT to LIST of MB_ASKED_MAX; too many WHAT end the program. */
 void mb_parse_append(const struct argp_state *state, const char **list, int *n, const char *text,
                      const char *what);
 /* A whole number from 1 to MAX; anything else ends the program. */
 int mb_parse_count(const struct argp_state *state, const char *option, const char *text, int max);
+
+/* A number from LOW to HIGH; anything else ends the program. */
+double mb_parse_number(const struct argp_state *state, const char *option, const char *text,
+                       double low, double high);
 
 /* The backend that is called TEXT; any other name ends the program. */
 const char *mb_parse_backend(const struct argp_state *state, const char *text);

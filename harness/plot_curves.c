@@ -14,7 +14,7 @@ static const char script[] =
     ;
 
 /* Columns of curves.sql. */
-enum { MODALITY, ARCH, SEED, FLOPS, SECONDS, LOSS, CONDITION, UNIGRAM, PLACE };
+enum { MODALITY, ARCH, SEED, FLOPS, SECONDS, LOSS, CONDITION, PLAIN, BETTER, SQUARED };
 
 /* The lines of one modality and architecture: those of seeds, or those of their mean. */
 static void write_block(const mb_rows *rows, const char *modality, const char *arch, bool mean,
@@ -48,13 +48,14 @@ static void write_data(const mb_rows *rows, FILE *out)
         }
 }
 
-static void write_time_unit(const mb_rows *rows, FILE *out)
+static void write_times(const mb_rows *rows, FILE *out)
 {
     double longest = 0;
 
     for (size_t i = 0; i < rows->n; i++)
         if (rows->cell[i * rows->columns + SECONDS].real > longest)
             longest = rows->cell[i * rows->columns + SECONDS].real;
+    fprintf(out, "rows = %d\n", longest > 0 ? 2 : 1); /* NULL is 0 */
     if (longest < 300)
         fputs("seconds = 1.0\nunit = 's'\n", out);
     else if (longest < 5 * 3600)
@@ -64,7 +65,7 @@ static void write_time_unit(const mb_rows *rows, FILE *out)
 }
 
 /* NAME = the values of COLUMN by modality, "NaN" where there is none. */
-static void write_floors(const char *name, const mb_rows *rows, const mb_words *modalities,
+static void write_column(const char *name, const mb_rows *rows, const mb_words *modalities,
                          int column, FILE *out)
 {
     fprintf(out, "%s = '", name);
@@ -94,9 +95,10 @@ static void write_variables(const mb_rows *rows, const char *workload, FILE *out
     mb_plot_string("headline", headline, out);
     mb_plot_words("archs", &archs, out);
     mb_plot_words("modalities", &modalities, out);
-    write_floors("unigram", rows, &modalities, UNIGRAM, out);
-    write_floors("place", rows, &modalities, PLACE, out);
-    write_time_unit(rows, out);
+    write_column("plain_losses", rows, &modalities, PLAIN, out);
+    write_column("better_losses", rows, &modalities, BETTER, out);
+    write_column("squared", rows, &modalities, SQUARED, out);
+    write_times(rows, out);
     free(headline);
 }
 

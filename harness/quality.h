@@ -10,6 +10,7 @@ typedef struct mb_quality_plan {
     int64_t samples;   /* generated for each metric of samples, at most */
     uint64_t seed;     /* of samples */
     int64_t at_once;
+    mb_diffuse diffuse; /* as in mb_generate_plan */
 } mb_quality_plan;
 
 typedef struct mb_quality { /* rows as they are stored */

@@ -1,11 +1,12 @@
 /* Quality that takes no sampling: the likelihood of one part of a document given another, or given
-   that of another document. */
+   that of another document; of an image of patches, how well it is seen behind noise. */
 #include "harness/floors.h"
 #include "harness/quality.h"
 #include "harness/scored.h"
 #include "workloads/slots.h"
 
 #include "base/file.h"
+#include "base/random.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -37,15 +38,24 @@ typedef struct measuring {
     const group *group;
     mb_direction way;
     mb_parts *document; /* (n) */
+    int64_t *at;        /* (n) which of the split */
     int64_t n;
 } measuring;
+
+/* Whether answers are patches: then losses are squared errors, not nats. */
+static bool is_of_patches(const measuring *m)
+{
+    return mb_data_patch(m->l->data) > 0 && m->way.answer == MB_IMAGE;
+}
 
 static void close_documents(measuring *m)
 {
     for (int64_t i = 0; i < m->n; i++)
         mb_parts_free(&m->document[i]);
     free(m->document);
+    free(m->at);
     m->document = NULL;
+    m->at = NULL;
     m->n = 0;
 }
 
@@ -55,29 +65,35 @@ static mb_err open_documents(measuring *m)
                               .split = m->group->split,
                               .sections = 1u << m->group->section,
                               .n = m->plan->documents };
-    int64_t *at, n;
+    int64_t n;
     mb_err err;
 
-    MB_TRY(mb_generate_prompts(m->l->data, &plan, &at, &n));
+    MB_TRY(mb_generate_prompts(m->l->data, &plan, &m->at, &n));
     m->document = mb_zalloc((size_t)n + 1, sizeof *m->document);
     for (err = MB_OK; !err && m->n < n; m->n += !err)
-        err = mb_data_parts(m->l->data, m->group->split, at[m->n], &m->document[m->n]);
-    free(at);
+        err = mb_data_parts(m->l->data, m->group->split, m->at[m->n], &m->document[m->n]);
     return err;
 }
 
-/* The answer of document ANSWER after the prompt of document PROMPT. */
+enum { NO_PROMPT = -1 };
+
+/* The answer of document ANSWER after the prompt of document PROMPT: behind the same noise,
+   whatever the prompt. */
 static void make(const measuring *m, int64_t prompt, int64_t answer, mb_scored *out)
 {
-    mb_scored_make(m->l, m->way.prompt, &m->document[prompt].part[m->way.prompt], m->way.answer,
-                   &m->document[answer].part[m->way.answer], out);
+    const mb_segment *before =
+        prompt == NO_PROMPT ? NULL : &m->document[prompt].part[m->way.prompt];
+    uint64_t key = mb_key(0, "scored", (uint64_t)m->group->split, (uint64_t)m->at[answer]);
+
+    mb_scored_make(m->l, m->way.prompt, before, m->way.answer,
+                   &m->document[answer].part[m->way.answer], key, out);
 }
 
 /* ---- losses and gains ----------------------------------------------------------------------- */
 
 typedef struct sums {
-    double own, other, alone; /* nats given the own prompt, another document's, none */
-    int64_t n, tokens;        /* documents where all fit, and tokens of their answers */
+    double own, other, alone; /* losses given the own prompt, another document's, none */
+    int64_t n, tokens;        /* documents where all fit, and tokens (patches) of their answers */
 } sums;
 
 enum { OWN, OTHER, ALONE, WAYS };
@@ -90,8 +106,7 @@ static mb_err score_ways(const measuring *m, sums *out)
     for (int64_t i = 0; i < m->n; i++) {
         make(m, i, i, &list[WAYS * i + OWN]);
         make(m, (i + 1) % m->n, i, &list[WAYS * i + OTHER]);
-        mb_scored_make(m->l, m->way.prompt, NULL, m->way.answer,
-                       &m->document[i].part[m->way.answer], &list[WAYS * i + ALONE]);
+        make(m, NO_PROMPT, i, &list[WAYS * i + ALONE]);
     }
     err = mb_scored_all(m->l, list, WAYS * m->n);
     *out = (sums){ 0 };
@@ -100,9 +115,9 @@ static mb_err score_ways(const measuring *m, sums *out)
 
         if (s[OWN].n == 0 || s[OTHER].n == 0)
             continue;
-        out->own += s[OWN].nats;
-        out->other += s[OTHER].nats;
-        out->alone += s[ALONE].nats;
+        out->own += s[OWN].loss;
+        out->other += s[OTHER].loss;
+        out->alone += s[ALONE].loss;
         out->tokens += s[OWN].n - s[OWN].from;
         out->n++;
     }
@@ -110,12 +125,15 @@ static mb_err score_ways(const measuring *m, sums *out)
     return err;
 }
 
-/* Of a loss in nats a token. */
+/* Of a loss a token or patch: the better of those that there are. */
 static void baseline(const measuring *m, double *value, const char **what)
 {
-    double place = m->floors.position[m->way.answer];
+    const mb_denoisers *linear = &m->floors.linear;
+    bool patches = is_of_patches(m);
+    double better = patches ? linear->image : m->floors.position[m->way.answer],
+           plain = patches ? linear->patch : m->floors.unigram[m->way.answer];
 
-    *value = isnan(place) ? m->floors.unigram[m->way.answer] : place;
+    *value = isnan(better) ? plain : better;
     *what = isnan(*value) ? NULL : "baseline";
 }
 
@@ -133,6 +151,9 @@ static void add_loss(measuring *m, const sums *s)
     }
     mb_quality_add(m->q, "loss", m->way.prompt, m->way.answer, m->group->name, loss, s->tokens,
                    bound, what);
+    if (m->group->section == MB_PAIRS)
+        mb_quality_add(m->q, "loss given nothing", MB_GIVEN_NOTHING, m->way.answer, m->group->name,
+                       s->alone / (double)s->tokens, s->tokens, bound, what);
 }
 
 static void add_bits(measuring *m, const sums *s)
@@ -167,6 +188,17 @@ static void add_gains(measuring *m, const sums *s)
                    (s->other - s->own) / n, s->n, 0, "baseline");
 }
 
+/* The same of what is not in bits. */
+static void add_gains_of_patches(measuring *m, const sums *s)
+{
+    double n = (double)s->tokens;
+
+    mb_quality_add(m->q, "gain in squared error", m->way.prompt, MB_IMAGE, m->group->name,
+                   (s->alone - s->own) / n, s->n, 0, "baseline");
+    mb_quality_add(m->q, "gain over another in squared error", m->way.prompt, MB_IMAGE,
+                   m->group->name, (s->other - s->own) / n, s->n, 0, "baseline");
+}
+
 static mb_err measure_losses(measuring *m)
 {
     sums s;
@@ -175,6 +207,10 @@ static mb_err measure_losses(measuring *m)
     if (s.n == 0)
         return MB_OK;
     add_loss(m, &s);
+    if (is_of_patches(m)) {
+        add_gains_of_patches(m, &s);
+        return MB_OK;
+    }
     add_bits(m, &s);
     add_gains(m, &s);
     return MB_OK;
@@ -210,8 +246,8 @@ static void add_recall(measuring *m, const mb_scored *list, int64_t n, int64_t k
         int64_t better = 0, equal = 0, alike = 0;
 
         for (int64_t j = 0; j < n; j++) {
-            better += list[i * n + j].nats < list[i * n + i].nats;
-            equal += list[i * n + j].nats == list[i * n + i].nats;
+            better += list[i * n + j].loss < list[i * n + i].loss;
+            equal += list[i * n + j].loss == list[i * n + i].loss;
             alike += same_prompt(m, i, j);
         }
         found += chance_in_first(k, better, equal) / (double)n;
@@ -221,7 +257,7 @@ static void add_recall(measuring *m, const mb_scored *list, int64_t n, int64_t k
                    "ceiling");
 }
 
-/* Which of the prompts of N documents makes each one's answer likeliest? */
+/* Which of the prompts of N documents makes each one's answer likeliest, or best seen? */
 static mb_err measure_retrieval(measuring *m)
 {
     int64_t n = m->n < CANDIDATES ? m->n : CANDIDATES, fit = 0;
@@ -288,7 +324,7 @@ mb_err mb_quality_of_losses(const mb_loaded *l, const mb_quality_plan *plan, mb_
     measuring m = { .l = l, .plan = plan, .q = q, .seen_voice = NAN };
 
     MB_TRY(measure_captions(l->data, &m.said_bits));
-    MB_TRY(mb_floors_measure(l->data, l->described.settings->mixture.boundary, &m.floors));
+    MB_TRY(mb_floors_measure(l->data, &l->described.settings->mixture, &m.floors));
     for (int i = 0; i < GROUPS * MB_DIRECTIONS; i++) {
         m.group = &groups[i / MB_DIRECTIONS];
         m.way = mb_directions[i % MB_DIRECTIONS];

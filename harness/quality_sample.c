@@ -64,7 +64,7 @@ static mb_err load_image(const judging *j, enum mb_split split, int64_t i, looke
     mb_parts p;
 
     MB_TRY(mb_data_parts(j->l->data, split, i, &p));
-    mb_render_image(j->render, p.part[MB_IMAGE].token, to->image + (size_t)at * image_bytes(j));
+    mb_render_image(j->render, &p.part[MB_IMAGE], to->image + (size_t)at * image_bytes(j));
     mb_parts_free(&p);
     return MB_OK;
 }
@@ -138,9 +138,11 @@ static mb_err judge_images(judging *j)
     double distance, floor;
     mb_err err;
 
-    for (int64_t i = 0; i < made.n; i++)
-        mb_render_image(j->render, j->made.sample[i].answer,
-                        made.image + (size_t)i * image_bytes(j));
+    for (int64_t i = 0; i < made.n; i++) {
+        const mb_segment answer = mb_sampled_segment(&j->made.sample[i]);
+
+        mb_render_image(j->render, &answer, made.image + (size_t)i * image_bytes(j));
+    }
     err = look(j, &made);
     if (!err)
         err = real_distance(j, &floor);
@@ -267,7 +269,8 @@ static mb_err judge_direction(judging *j, mb_direction way, const mb_quality_pla
                              .n = plan->samples,
                              .at_once = plan->at_once,
                              .seed = plan->seed,
-                             .sampling = { 1, 1 } };
+                             .sampling = { 1, 1 },
+                             .diffuse = plan->diffuse };
     mb_err err = mb_generate(j->l, &how, &j->made);
 
     if (!err && j->made.n > 1)

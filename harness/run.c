@@ -201,7 +201,7 @@ static mb_err finish(mb_run *r)
     MB_TRY(record_ops(r));
     MB_TRY(record_overheads(r));
     MB_TRY(mb_floors_store(r->bench->store, r->id, r->job->work->data,
-                           r->job->work->settings->mixture.boundary));
+                           &r->job->work->settings->mixture));
     MB_TRY(mb_store_run_event(r->bench->store, r->id, "ok", NULL, r->saved.weights));
     r->out->status = MB_DONE;
     return mb_saved_remove_state(&r->saved);

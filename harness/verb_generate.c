@@ -49,17 +49,6 @@ static int parse_name(const struct argp_state *state, const char *option, const 
     return 0;
 }
 
-static double parse_number(const struct argp_state *state, const char *option, const char *text,
-                           double low, double high)
-{
-    char *end;
-    double value = strtod(text, &end);
-
-    if (end == text || *end || !(value >= low && value <= high))
-        argp_error(state, "%s %s: expected a number from %g to %g", option, text, low, high);
-    return value;
-}
-
 static error_t parse_sampling(int key, char *arg, struct argp_state *state, mb_generate_plan *plan)
 {
     switch (key) {
@@ -67,10 +56,10 @@ static error_t parse_sampling(int key, char *arg, struct argp_state *state, mb_g
         plan->seed = (uint64_t)mb_parse_count(state, "--seed", arg, INT32_MAX);
         break;
     case TEMPERATURE:
-        plan->sampling.temperature = parse_number(state, "--temperature", arg, 0, 100);
+        plan->sampling.temperature = mb_parse_number(state, "--temperature", arg, 0, 100);
         break;
     case TOP_P:
-        plan->sampling.top_p = parse_number(state, "--top-p", arg, 1e-6, 1);
+        plan->sampling.top_p = mb_parse_number(state, "--top-p", arg, 1e-6, 1);
         break;
     case AT_ONCE:
         plan->at_once = mb_parse_count(state, "--at-once", arg, 4096);
@@ -91,6 +80,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     switch (key) {
     case ARGP_KEY_INIT:
         state->child_inputs[0] = state->child_inputs[1] = &o->common;
+        state->child_inputs[2] = &o->plan.diffuse;
         break;
     case PROMPT:
         o->plan.direction.prompt = parse_name(state, "--prompt", arg, mb_modality_name, 3);
@@ -156,18 +146,18 @@ static void add_row(mb_table *t, const mb_generate_plan *plan, const mb_generate
     mb_table_integer(t, cut);
     mb_table_real(t, per_second(g->prefill_tokens, g->prefill_ns));
     mb_table_real(t, per_second(g->decode_tokens, g->decode_ns));
-    mb_table_integer(t, g->cache_bytes);
+    mb_table_real(t, g->cache_bytes > 0 ? (double)g->cache_bytes : NAN);
     mb_table_integer(t, g->held_bytes);
     mb_table_text(t, file);
 }
 
-/* Speeds and memory, by the modality of the answer. */
+/* Speeds and memory, by the modality of the answer; nothing of what was not there. */
 static mb_err store_speed(mb_store *s, const mb_loaded *l, const mb_generate_plan *plan,
                           const mb_generated *g, const char *backend)
 {
     const char *modality = mb_modality_name[plan->direction.answer],
                *split = mb_split_name[plan->split];
-    const mb_quality_row rows[] = {
+    const mb_quality_row all[] = {
         { "prefill_tokens_per_s", modality, split, per_second(g->prefill_tokens, g->prefill_ns),
           g->prefill_tokens, NAN, NULL },
         { "decode_tokens_per_s", modality, split, per_second(g->decode_tokens, g->decode_ns),
@@ -175,11 +165,19 @@ static mb_err store_speed(mb_store *s, const mb_loaded *l, const mb_generate_pla
         { "cache_bytes", modality, split, (double)g->cache_bytes, plan->at_once, NAN, NULL },
         { "generate_bytes", modality, split, (double)g->held_bytes, plan->at_once, NAN, NULL },
     };
-    char *how = mb_format("given %s, %lld samples, %lld at once, %s, %d threads",
+    mb_quality_row rows[sizeof all / sizeof *all];
+    size_t n = 0;
+    char *drawn = mb_generate_how(l, plan);
+    char *how = mb_format("given %s, %lld samples, %lld at once, %s, %s, %d threads",
                           mb_modality_name[plan->direction.prompt], (long long)g->n,
-                          (long long)plan->at_once, backend, mb_ctx_threads(l->ctx));
-    mb_err err = mb_store_quality(s, l->run, how, rows, sizeof rows / sizeof *rows);
+                          (long long)plan->at_once, drawn, backend, mb_ctx_threads(l->ctx));
+    mb_err err;
 
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i].value > 0)
+            rows[n++] = all[i];
+    err = mb_store_quality(s, l->run, how, rows, n);
+    free(drawn);
     free(how);
     return err;
 }
@@ -236,6 +234,15 @@ static mb_err generate_all(const generate_options *o, mb_store *s, const mb_load
     return MB_OK;
 }
 
+static void note_sampler(const generate_options *o, const mb_loaded *l, mb_table *t)
+{
+    char *how = mb_diffuse_how(&o->plan.diffuse);
+
+    if (mb_data_patch(l->data) > 0)
+        mb_table_note(t, "Patches count as tokens: finished ones, by %s.", how);
+    free(how);
+}
+
 static mb_err run(const generate_options *o, mb_store *s, const mb_loaded *l)
 {
     mb_table *t = mb_table_new(columns, sizeof columns / sizeof *columns);
@@ -252,6 +259,7 @@ static mb_err run(const generate_options *o, mb_store *s, const mb_loaded *l)
                   "%s of %s. Decoding's time includes drawing. cut: samples that filled the "
                   "sequence before they ended.",
                   l->arch, l->workload);
+    note_sampler(o, l, t);
     if (!err)
         err = mb_table_print(t, o->common.format, stdout);
     mb_table_free(t);
@@ -264,6 +272,7 @@ mb_err mb_command_generate(int argc, char **argv)
 {
     static const struct argp_child children[] = { { &mb_db_argp, 0, NULL, 0 },
                                                   { &mb_format_argp, 0, NULL, 0 },
+                                                  { &mb_sampler_argp, 0, NULL, 0 },
                                                   { 0 } };
     static const struct argp argp = {
         options,

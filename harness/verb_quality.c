@@ -34,6 +34,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     switch (key) {
     case ARGP_KEY_INIT:
         state->child_inputs[0] = state->child_inputs[1] = &o->common;
+        state->child_inputs[2] = &o->plan.diffuse;
         break;
     case DOCUMENTS:
         o->plan.documents = mb_parse_count(state, "--documents", arg, 1000000);
@@ -91,24 +92,37 @@ static void add_rows(mb_table *t, const mb_loaded *l, const mb_quality *q)
     }
 }
 
-static mb_err measure(const quality_options *o, mb_store *s, const mb_loaded *l, mb_table *t)
+/* How RUN was measured. Caller frees. */
+static char *how_measured(const quality_options *o, const mb_loaded *l)
+{
+    char *sampler = mb_diffuse_how(&o->plan.diffuse);
+    char *how = mb_format("%lld documents, %lld samples%s%s, seed %llu, %s, %d threads",
+                          (long long)o->plan.documents, (long long)o->plan.samples,
+                          mb_data_patch(l->data) > 0 ? ", images by " : "",
+                          mb_data_patch(l->data) > 0 ? sampler : "",
+                          (unsigned long long)o->plan.seed, o->backend, mb_ctx_threads(l->ctx));
+
+    free(sampler);
+    return how;
+}
+
+static mb_err measure(const quality_options *o, mb_store *s, const mb_loaded *l, bool first,
+                      mb_table *t)
 {
     mb_quality q = { 0 };
+    char *how = how_measured(o, l);
     mb_err err = mb_quality_of_losses(l, &o->plan, &q);
 
     if (!err)
         err = mb_quality_of_samples(l, &o->plan, &q);
-    if (!err && !mb_store_read_only(s)) {
-        char *how = mb_format("%lld documents, %lld samples, seed %llu, %s, %d threads",
-                              (long long)o->plan.documents, (long long)o->plan.samples,
-                              (unsigned long long)o->plan.seed, o->backend, mb_ctx_threads(l->ctx));
-
+    if (!err && !mb_store_read_only(s))
         err = mb_store_quality(s, l->run, how, q.row, q.n);
-        free(how);
-    }
     if (!err)
         add_rows(t, l, &q);
+    if (!err && first)
+        mb_table_note(t, "Of each at most %s.", how);
     mb_quality_free(&q);
+    free(how);
     return err;
 }
 
@@ -122,7 +136,7 @@ static mb_err run(const quality_options *o, mb_store *s)
 
         err = mb_loaded_open(s, o->run[i], o->backend, o->threads, &l);
         if (!err)
-            err = measure(o, s, &l, t);
+            err = measure(o, s, &l, i == 0, t);
         mb_loaded_close(&l);
     }
     mb_table_note(t, "A ceiling or floor is what the data or the judge allow, a baseline what a "
@@ -137,6 +151,7 @@ mb_err mb_command_quality(int argc, char **argv)
 {
     static const struct argp_child children[] = { { &mb_db_argp, 0, NULL, 0 },
                                                   { &mb_format_argp, 0, NULL, 0 },
+                                                  { &mb_sampler_argp, 0, NULL, 0 },
                                                   { 0 } };
     static const struct argp argp = {
         options,

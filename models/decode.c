@@ -71,61 +71,85 @@ void mb_decoder_clear(mb_decoder *d)
     memset(d->fed, 0, (size_t)d->batch * sizeof *d->fed);
 }
 
-static mb_err check(const mb_decoder *d, const int32_t *token, const uint8_t *modality,
-                    const int32_t *sequence, int64_t n)
+static mb_err check(const mb_decoder *d, const mb_feed *f)
 {
     const mb_model_config *g = &d->m->config;
-    int64_t i;
 
-    for (i = 0; i < n; i++)
-        if (token[i] < 0 || token[i] >= g->vocab || modality[i] >= g->modalities ||
-            sequence[i] < 0 || sequence[i] >= d->batch)
+    for (int64_t i = 0; i < f->n; i++) {
+        int32_t noise = f->noise ? f->noise[i] : -1;
+
+        if (f->token[i] < 0 || f->token[i] >= g->vocab || f->modality[i] >= g->modalities ||
+            f->sequence[i] < 0 || f->sequence[i] >= d->batch)
             return mb_fail(MB_EINVAL,
                            "row %lld: token %d, modality %d, sequence %d: expected tokens 0 to %d, "
                            "modalities 0 to %d, sequences 0 to %lld",
-                           (long long)i, token[i], modality[i], sequence[i], g->vocab - 1,
+                           (long long)i, f->token[i], f->modality[i], f->sequence[i], g->vocab - 1,
                            g->modalities - 1, (long long)d->batch - 1);
+        if (noise < -1 || noise > 0 ||
+            (noise == 0 && (g->patch == 0 || f->modality[i] != MB_IMAGE)))
+            return mb_fail(MB_EINVAL,
+                           "row %lld: noise %d, modality %d: expected -1 or clean patches of an "
+                           "image, and a model that has some",
+                           (long long)i, noise, f->modality[i]);
+    }
     return MB_OK;
 }
 
 /* Positions of the new rows, and which row is the last of each sequence (-1: none) into LAST. */
-static mb_err place_rows(const mb_decoder *d, const int32_t *sequence, int64_t n, int32_t *position,
-                         int32_t *last)
+static mb_err place_rows(const mb_decoder *d, const mb_feed *f, int32_t *position, int32_t *last)
 {
     int32_t *fed = mb_ctx_host(d->m->c, (size_t)d->batch * sizeof *fed);
 
     memcpy(fed, d->fed, (size_t)d->batch * sizeof *fed);
     memset(last, -1, (size_t)d->batch * sizeof *last);
-    for (int64_t i = 0; i < n; i++) {
-        if (fed[sequence[i]] == d->len)
-            return mb_fail(MB_EINVAL, "sequence %d: expected at most %lld tokens", sequence[i],
+    for (int64_t i = 0; i < f->n; i++) {
+        int32_t b = f->sequence[i];
+
+        if (fed[b] == d->len)
+            return mb_fail(MB_EINVAL, "sequence %d: expected at most %lld tokens", b,
                            (long long)d->len);
-        position[i] = fed[sequence[i]]++;
-        last[sequence[i]] = (int32_t)i;
+        position[i] = fed[b]++;
+        last[b] = (int32_t)i;
     }
     return MB_OK;
 }
 
+/* The last position that each row sees: its own, of a patch that of its image. */
+static int32_t *look_ahead(mb_ctx *c, const mb_feed *f, const int32_t *position)
+{
+    int32_t *hi = mb_ctx_host(c, (size_t)f->n * sizeof *hi);
+
+    for (int64_t i = f->n - 1; i >= 0; i--) {
+        bool inside = i + 1 < f->n && f->noise && f->noise[i] >= 0 && f->noise[i + 1] >= 0 &&
+                      f->sequence[i] == f->sequence[i + 1];
+
+        hi[i] = inside ? hi[i + 1] : position[i];
+    }
+    return hi;
+}
+
 /* The pass over rows that form one long sequence as far as anything but attention can tell. */
-static void begin(const mb_decoder *d, mb_pass *p, const int32_t *token, const uint8_t *modality,
-                  const int32_t *sequence, int32_t *position, int64_t n)
+static void begin(const mb_decoder *d, mb_pass *p, const mb_feed *f, int32_t *position)
 {
     mb_ctx *c = d->m->c;
-    int32_t *lo = mb_ctx_host(c, (size_t)n * sizeof *lo);
+    int32_t *lo = mb_ctx_host(c, (size_t)f->n * sizeof *lo), *hi = look_ahead(c, f, position);
     mb_batch rows = { .batch = 1,
-                      .len = n,
-                      .token = (int32_t *)token,
-                      .modality = (uint8_t *)modality,
+                      .len = f->n,
+                      .token = (int32_t *)f->token,
+                      .modality = (uint8_t *)f->modality,
                       .position = position,
                       .lo = lo,
-                      .hi = position };
+                      .hi = hi,
+                      .patch = f->noise ? d->m->config.patch : 0,
+                      .noise = (int32_t *)f->noise,
+                      .noisy = (float *)f->noisy };
 
-    memset(lo, 0, (size_t)n * sizeof *lo);
+    memset(lo, 0, (size_t)f->n * sizeof *lo);
     mb_pass_begin(p, d->m, &rows);
     p->cache = d->cache;
-    p->places = (mb_places){ .sequence = mb_pass_order(p, sequence),
+    p->places = (mb_places){ .sequence = mb_pass_order(p, f->sequence),
                              .position = p->position,
-                             .hi = p->position,
+                             .hi = mb_pass_order(p, hi),
                              .pairs = p->span.pairs };
 }
 
@@ -149,32 +173,30 @@ static void predict(const mb_decoder *d, mb_pass *p, mb_tensor *x, const int32_t
             mb_ctx_fetch(c, logits + b * v, mb_f32(y) + n++ * v, (size_t)v * sizeof *logits);
 }
 
-static mb_err feed(mb_decoder *d, const int32_t *token, const uint8_t *modality,
-                   const int32_t *sequence, int64_t n, float *logits)
+static mb_err feed(mb_decoder *d, const mb_feed *f, float *logits)
 {
     mb_ctx *c = d->m->c;
-    int32_t *position = mb_ctx_host(c, (size_t)n * sizeof *position);
+    int32_t *position = mb_ctx_host(c, (size_t)f->n * sizeof *position);
     int32_t *last = mb_ctx_host(c, (size_t)d->batch * sizeof *last);
     mb_pass p;
 
-    MB_TRY(place_rows(d, sequence, n, position, last));
-    begin(d, &p, token, modality, sequence, position, n);
+    MB_TRY(place_rows(d, f, position, last));
+    begin(d, &p, f, position);
     predict(d, &p, mb_pass_forward(&p, d->m), last, logits);
     MB_TRY(mb_ctx_sync(c));
-    for (int64_t i = 0; i < n; i++)
-        d->fed[sequence[i]]++;
+    for (int64_t i = 0; i < f->n; i++)
+        d->fed[f->sequence[i]]++;
     return MB_OK;
 }
 
-mb_err mb_decoder_feed(mb_decoder *d, const int32_t *token, const uint8_t *modality,
-                       const int32_t *sequence, int64_t n, float *logits)
+mb_err mb_decoder_feed(mb_decoder *d, const mb_feed *f, float *logits)
 {
     mb_err err;
 
-    MB_TRY(check(d, token, modality, sequence, n));
-    if (n == 0)
+    MB_TRY(check(d, f));
+    if (f->n == 0)
         return MB_OK;
-    err = feed(d, token, modality, sequence, n, logits);
+    err = feed(d, f, logits);
     mb_ctx_reset(d->m->c);
     return err;
 }

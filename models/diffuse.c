@@ -21,6 +21,12 @@ double mb_diffuse_step(const mb_diffuse *how, int from, int to, double z, double
     return sqrt(next) * x + sqrt(fmax(1 - next - sigma * sigma, 0)) * e + sigma * draw;
 }
 
+char *mb_diffuse_how(const mb_diffuse *how)
+{
+    return mb_format("%s, %d steps, guidance %g", how->eta > 0 ? "ddpm" : "ddim", how->steps,
+                     how->guidance);
+}
+
 /* Sequences under way: one for each prompt, then, with guidance, a bare one for each. */
 typedef struct sampling {
     const mb_diffuse *how;
@@ -78,7 +84,7 @@ static void advance(sampling *s, int from, int to)
     const mb_diffuse *how = s->how;
 
     for (int64_t i = 0; i < s->n; i++) {
-        uint64_t key = mb_key(how->seed, "noise again", (uint64_t)i, (uint64_t)from);
+        uint64_t key = mb_key(s->prompt[i].key, "noise again", 0, (uint64_t)from);
         const float *with = s->predicted + i * s->numbers, *without = with + s->n * s->numbers;
         float *z = s->z + i * s->numbers;
 
@@ -94,10 +100,12 @@ static void advance(sampling *s, int from, int to)
 
 static void start(sampling *s)
 {
-    for (int64_t i = 0; i < s->n; i++)
+    for (int64_t i = 0; i < s->n; i++) {
+        uint64_t key = mb_key(s->prompt[i].key, "noise", 0, 0);
+
         for (int64_t j = 0; j < s->numbers; j++)
-            s->z[i * s->numbers + j] =
-                (float)mb_normal(mb_key(s->how->seed, "noise", (uint64_t)i, 0), (uint64_t)j);
+            s->z[i * s->numbers + j] = (float)mb_normal(key, (uint64_t)j);
+    }
 }
 
 static mb_err sample(mb_model *m, sampling *s)

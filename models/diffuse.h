@@ -12,13 +12,13 @@ typedef struct mb_diffuse {
     double guidance;               /* w of u + w (c - u), from what is predicted with the prompt (c)
                                       and with the bare one (u); 1: with the prompt alone */
     enum mb_prediction prediction; /* what the model was trained to say */
-    uint64_t seed;
 } mb_diffuse;
 
 typedef struct mb_prompt {   /* what stands before an image, to its BOI */
     const int32_t *token;    /* (n) */
     const uint8_t *modality; /* (n) */
     int64_t n;
+    uint64_t key; /* of what is drawn for its image */
 } mb_prompt;
 
 typedef struct mb_canvas { /* what stands where the image is to be */
@@ -27,10 +27,13 @@ typedef struct mb_canvas { /* what stands where the image is to be */
 } mb_canvas;
 
 /* OUT (n, patches, S): an image for each of N prompts, numbers in -1 .. 1. BARE is the prompt of an
-   image without a caption, looked at when guidance is not 1. Image i depends on its prompt, the
-   seed and i, and where experts choose their tokens on the others, too. */
+   image without a caption, looked at when guidance is not 1. An image depends on its prompt and the
+   prompt's key, and where experts choose without cuts on the others, too. */
 mb_err mb_diffuse_images(mb_model *m, const mb_diffuse *how, const mb_prompt *prompt, int64_t n,
                          const mb_prompt *bare, mb_canvas canvas, float *out);
+
+/* "ddim, 25 steps, guidance 1". Caller frees. */
+char *mb_diffuse_how(const mb_diffuse *how);
 
 /* One number's way from step FROM to the earlier step TO: z at FROM, what is predicted of it, and a
    standard normal DRAW, of which eta decides how much is used. */

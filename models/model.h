@@ -143,7 +143,8 @@ mb_err mb_model_step(mb_model *m, const mb_batch *batches, int n, const mb_optim
 /* Losses of one batch, without gradients, adding to *out. */
 mb_err mb_model_evaluate(mb_model *m, const mb_batch *batch, mb_losses *out);
 
-/* The loss of every position of one batch, (B, L) in nats; 0 without a target. */
+/* The loss of every position of one batch, (B, L): of ids in nats, 0 without a target; of a patch
+   behind noise its mean squared error. */
 mb_err mb_model_losses(mb_model *m, const mb_batch *batch, float *loss);
 
 /* Experts that choose look at all rows of a batch, later ones too, which is no way to generate.
@@ -175,11 +176,22 @@ void mb_decoder_close(mb_decoder *d);         /* accepts NULL */
 void mb_decoder_clear(mb_decoder *d);         /* all sequences begin anew */
 size_t mb_decoder_bytes(const mb_decoder *d); /* that attention keeps, when full */
 
-/* Appends N tokens with their MODALITY, each to its SEQUENCE (0 .. B-1), in order; any number to
-   any. Row b of LOGITS (B, V) becomes the prediction after sequence b's last token, if it got any.
-   Fails on ids out of range and full sequences. */
-mb_err mb_decoder_feed(mb_decoder *d, const int32_t *token, const uint8_t *modality,
-                       const int32_t *sequence, int64_t n, float *logits);
+/* What sequences grow by: N tokens with their modality, each for a sequence 0 .. B-1. */
+typedef struct mb_feed {
+    const int32_t *token;    /* (n) */
+    const uint8_t *modality; /* (n) */
+    const int32_t *sequence; /* (n) */
+    int64_t n;
+    /* Images as clean patches; NULL: none. Those of an image follow one another, and see all of it.
+     */
+    const int32_t *noise; /* (n) 0 where there is one, else -1 */
+    const float *noisy;   /* (n, S) */
+} mb_feed;
+
+/* Appends tokens in order; any number to any sequence. Row b of LOGITS (B, V) becomes the
+   prediction after sequence b's last token, if it got any. Fails on ids out of range and full
+   sequences. */
+mb_err mb_decoder_feed(mb_decoder *d, const mb_feed *feed, float *logits);
 
 /* ---- checkpoints (models/checkpoint.c) ------------------------------------------------------ */
 

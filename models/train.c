@@ -257,13 +257,17 @@ mb_err mb_model_evaluate(mb_model *m, const mb_batch *batch, mb_losses *out)
 
 mb_err mb_model_losses(mb_model *m, const mb_batch *batch, float *loss)
 {
+    int64_t patch = 0;
     mb_pass p;
     mb_err err;
 
     MB_TRY(look(m, batch, &p));
     err = mb_ctx_sync(m->c);
-    for (int64_t i = 0; i < p.tokens; i++)
-        loss[i] = p.loss[p.span.at ? p.span.at[i] : i];
+    for (int64_t i = 0; i < p.tokens; i++) {
+        bool noisy = batch->patch > 0 && batch->noise[i] > 0;
+
+        loss[i] = noisy ? p.patches.loss[patch++] : p.loss[p.span.at ? p.span.at[i] : i];
+    }
     mb_ctx_reset(m->c);
     mb_ctx_count(m->c, true);
     return err;

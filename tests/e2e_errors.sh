@@ -54,7 +54,10 @@ refuses 1 "-S workload.seq_len=8: key 'seq_len': length 8: the longest document"
     "$m" run "$smoke" -S workload.seq_len=8 --db bad.db
 bad "bad.ini:3: key 'seq_len': length 9: the longest" '[workload]' 'data = procedural' 'seq_len = 9' '[arch dense]'
 bad "bad.ini:2: key 'list': found ''" '[seeds]' 'list = 1,,2'
-refuses 1 '/nonexistent: No such file' "$m" run "$smoke" -S workload.data=shards -S workload.path=/nonexistent --db bad.db
+refuses 1 'workloads/chameleon-37m.ini:10: key .path.: chameleon-tokens: No such file or directory' \
+    "$m" run "$home/workloads/chameleon-37m.ini" --db bad.db
+refuses 1 '.S workload.path=/nonexistent: key .path.: /nonexistent: No such file' \
+    "$m" run "$smoke" -S workload.data=shards -S workload.path=/nonexistent --db bad.db
 holds "no database was begun" [ ! -e bad.db -a ! -e bad.checkpoints ]
 
 # ---- a job that fails is recorded, and the others go on

@@ -128,6 +128,14 @@ holds "they go through a U-Net" through_unet 4
 refuses 1 'patch_channels = 8, but .* has patches of 16 numbers' through_unet 8
 holds "latents alone, in other patches" imports bare -transfusion --from latents bare.npy --hold-out 4 --patch 4
 holds "these are larger" grep -q 'train: 4 patches an image, of 64 numbers' "$work/verified"
+made() { # its latents are where the user's are, not about 0
+    "$m" generate 2 --db latents.db --threads 1 -n 3 --sampler-steps 4 -o made >"$work/out" 2>"$work/err" &&
+        grep -q 'text *image .*text-image.{txt,npy}' "$work/out" &&
+        head -c 128 made/text-image.npy | grep -q "'<f4', 'fortran_order': False, 'shape': (3, 4, 8, 8)" &&
+        [ "$(wc -c <made/text-image.npy)" = $((128 + 3 * 4 * 64 * 4)) ]
+}
+holds "what a model makes of them is an array, too" made
+holds "and they can be measured" "$m" quality 2 --db latents.db --threads 1 --documents 12 --samples 4 >"$work/out" 2>"$work/err"
 refuses 1 'latents has images as patches, expected kind = transfusion' "$m" run "$home/workloads/smoke.ini" \
     --db bare.db --quiet -S workload.data=latents
 

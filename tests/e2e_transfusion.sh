@@ -1,6 +1,6 @@
 #!/bin/sh
 # Images as patches behind noise from end to end on made-up data: prepare, train every architecture, read the
-# losses, match them.
+# losses, match them, sample and measure quality.
 set -u
 . "$PWD/tests/e2e.lib"
 export OMP_NUM_THREADS=1
@@ -48,6 +48,73 @@ holds "it is made again in the backward" patches w.db -S model.patch_coder=unet 
     -S model.recompute=layer
 holds "to the same bits" same_curves u.db w.db
 holds "micro-batches add up" patches m.db -a mot -S workload.accumulate=2 -S workload.batch=2
+# ---- samples and quality
+samples() { # ARGUMENT...
+    "$MOTBENCH" generate "$@" --db a.db --threads 1 >"$work/out" 2>"$work/err"
+}
+quality() { # ARGUMENT...
+    "$MOTBENCH" quality "$@" --db a.db --threads 1 --samples 24 --documents 24 --sampler-steps 4 --format csv \
+        >"$work/out" 2>"$work/err"
+}
+ask() { # QUERY
+    sqlite3 a.db "$1"
+}
+plotted() {
+    "$MOTBENCH" plot curves --db a.db -o curves.svg >"$work/out" 2>"$work/err"
+}
+of_v() {
+    "$MOTBENCH" generate 1 --db v.db --threads 1 -n 2 --sampler-steps 2 -o v >"$work/out" 2>"$work/err"
+}
+is_grid() { # FILE: a PNG, or this build cannot write any
+    [ ! -e "$1" ] || [ "$(head -c 4 "$1" | tail -c 3)" = PNG ]
+}
+
+for run in 1 3 4; do
+    holds "run $run answers prompts" samples $run -n 5 --sampler-steps 4
+done
+holds "with texts for both directions" [ "$(ls a.samples/4/*.txt | wc -l)" = 2 ]
+holds "and grids" is_grid a.samples/4/text-image.png
+holds "the sampler is named" grep -q 'ddim, 4 steps, guidance 1' a.samples/4/text-image.txt
+holds "the same seed gives the same files" samples 4 -n 5 --sampler-steps 4 -o again
+holds "indeed" diff -r a.samples/4 again
+holds "no matter how many at once" samples 4 -n 5 --sampler-steps 4 --at-once 2 -o other
+holds "indeed not" diff -r again other
+for other in '--seed 2' '--sampler ddpm' '--guidance 3' '--sampler-steps 5'; do
+    # shellcheck disable=SC2086
+    holds "$other is taken" samples 4 -n 5 --sampler-steps 4 --answer image $other -o other
+    if [ -e other/text-image.png ]; then
+        holds "$other gives other images" [ "$(cmp -s again/text-image.png other/text-image.png; echo $?)" = 1 ]
+    fi
+done
+holds "speeds and memory are in the database" [ "$(ask "SELECT group_concat(metric || ' ' || modality, ', ')
+    FROM (SELECT metric, modality FROM v_quality WHERE run_id = 1 AND how LIKE '%at once%' AND value > 0
+    ORDER BY 1, 2)")" = "cache_bytes text, decode_tokens_per_s image, decode_tokens_per_s text, \
+generate_bytes image, generate_bytes text, prefill_tokens_per_s text" ]
+holds "quality is measured" quality 1 3 4
+holds "of every architecture the same, each with a bound" [ "$(ask "SELECT count(DISTINCT n) || ' ' || sum(bare) FROM
+    (SELECT count(*) AS n, sum(bound_is IS NULL) AS bare FROM v_quality WHERE how LIKE '%documents%'
+    GROUP BY run_id)")" = "1 0" ]
+holds "of both parts" [ "$(ask "SELECT sum(metric LIKE 'loss given %') || ' ' || sum(metric LIKE 'gain%') || ' ' ||
+    sum(metric LIKE 'recall%') || ' ' || sum(metric LIKE 'bits per%') FROM v_quality
+    WHERE run_id = 1 AND how LIKE '%documents%'")" = "4 4 4 0" ]
+holds "losses are those of validation, but for noise and documents" [ "$(ask "SELECT abs(q.value - c.value) < 0.1
+    FROM v_quality q JOIN v_curve c USING (run_id, modality) WHERE run_id = 1 AND q.metric = 'loss given text'
+    AND c.step = 30 AND c.split = 'val' AND c.metric = 'loss' AND modality = 'image'")" = 1 ]
+cp "$work/out" first.csv
+holds "it is measured again" quality 1 3 4
+holds "to the same numbers" cmp "$work/out" first.csv
+holds "linear guesses are there of every run, counts of texts alone" [ "$(ask "SELECT group_concat(DISTINCT metric ||
+    ' ' || modality) || ' ' || count(*) FROM v_quality WHERE metric LIKE 'linear%' OR metric LIKE 'unigram%'
+    ORDER BY 1")" = "linear patch loss image,unigram loss text 8" ]
+holds "curves are drawn with them" plotted
+holds "they are in the figure" grep -q 'linear in a patch' curves.svg
+holds "samples of v come, too" of_v
+refuses 64 'sampler euler: expected ddim or ddpm' "$MOTBENCH" generate 1 --db a.db --sampler euler
+refuses 64 'sampler-steps 0: expected' "$MOTBENCH" quality 1 --db a.db --sampler-steps 0
+refuses 64 'sampler-steps 1001: expected' "$MOTBENCH" generate 1 --db a.db --sampler-steps 1001
+refuses 64 'guidance much: expected' "$MOTBENCH" generate 1 --db a.db --guidance much
+
+# ---- what is wrong
 refuses 1 "expected kind = transfusion" train c.db -S workload.data=procedural-patches
 refuses 1 "has no speech, expected kind = chameleon$" "$MOTBENCH" run "$home/workloads/smoke-transfusion.ini" \
     --db c.db --quiet -S workload.data=procedural

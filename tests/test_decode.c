@@ -12,6 +12,14 @@
 
 enum { B = 3, L = 10, BOS = 0 };
 
+static mb_err feed(mb_decoder *d, const int32_t *token, const uint8_t *modality,
+                   const int32_t *sequence, int64_t n, float *logits)
+{
+    mb_feed rows = { .token = token, .modality = modality, .sequence = sequence, .n = n };
+
+    return mb_decoder_feed(d, &rows, logits);
+}
+
 /* B documents of L tokens of both modalities. */
 typedef struct documents {
     int32_t token[B * L];
@@ -65,8 +73,7 @@ static float *fed_logits(mb_model *m, mb_decoder *decoder, const documents *d)
                 modality[n] = d->modality[b * L + at[b]];
                 sequence[n++] = b;
             }
-        cr_assert_eq(mb_decoder_feed(decoder, token, modality, sequence, n, now), MB_OK, "%s",
-                     mb_message());
+        cr_assert_eq(feed(decoder, token, modality, sequence, n, now), MB_OK, "%s", mb_message());
         for (int64_t i = 0; i < n; i++)
             memcpy(all + (sequence[i] * L + at[sequence[i]] - 1) * v, now + sequence[i] * v,
                    (size_t)v * sizeof *all);
@@ -152,6 +159,162 @@ Test(decode, a_cache_changes_rounding_alone_on_cpu)
     expect_everywhere("cpu", 2e-5);
 }
 
+/* ---- patches -------------------------------------------------------------------------------- */
+
+enum { PATCH = 3, IMAGE = 2, PATCHES = 4 }; /* positions 2 .. 5 of every document are an image */
+
+typedef struct shown { /* documents with clean patches */
+    documents d;
+    int32_t noise[B * L];
+    float noisy[B * L * PATCH];
+} shown;
+
+static shown draw_shown(const mb_model_config *config)
+{
+    shown s = { .d = draw_documents(config) };
+
+    for (int i = 0; i < B * L; i++) {
+        bool inside = i % L >= IMAGE && i % L < IMAGE + PATCHES;
+
+        s.d.modality[i] = inside ? MB_IMAGE : MB_TEXT;
+        s.d.token[i] = inside ? config->vocab - 1 : s.d.token[i];
+        s.noise[i] = inside ? 0 : -1;
+        for (int j = i * PATCH; j < (i + 1) * PATCH; j++)
+            s.noisy[j] = (float)mb_normal(mb_key(3, "patch", 0, 0), (uint64_t)j);
+    }
+    return s;
+}
+
+static float *whole_logits_of_shown(mb_model *m, const shown *s)
+{
+    mb_batch batch;
+    float *logits;
+
+    cr_assert_eq(mb_batch_from_tokens(s->d.token, s->d.modality, B, L, mb_model_settings(m)->vocab,
+                                      BOS, &batch),
+                 MB_OK);
+    mb_batch_hold_patches(&batch, PATCH);
+    for (int i = 0; i < B * L; i++)
+        if (s->noise[i] == 0) {
+            batch.noise[i] = 0;
+            batch.target[i] = -1;
+            batch.hi[i] = IMAGE + PATCHES - 1;
+        }
+    memcpy(batch.noisy, s->noisy, sizeof s->noisy);
+    logits = tiny_logits(m, &batch);
+    mb_batch_free(&batch);
+    return logits;
+}
+
+/* Of document b the first AT + b positions at once. */
+static void feed_shown(mb_decoder *decoder, const shown *s, int at, float *logits)
+{
+    shown rows;
+    int32_t sequence[B * L];
+    int64_t n = 0;
+
+    for (int i = 0; i < B * L; i++) {
+        if (i % L >= at + i / L)
+            continue;
+        rows.d.token[n] = s->d.token[i];
+        rows.d.modality[n] = s->d.modality[i];
+        rows.noise[n] = s->noise[i];
+        memcpy(rows.noisy + n * PATCH, s->noisy + i * PATCH, PATCH * sizeof *s->noisy);
+        sequence[n++] = i / L;
+    }
+    cr_assert_eq(mb_decoder_feed(decoder,
+                                 &(mb_feed){ .token = rows.d.token,
+                                             .modality = rows.d.modality,
+                                             .sequence = sequence,
+                                             .n = n,
+                                             .noise = rows.noise,
+                                             .noisy = rows.noisy },
+                                 logits),
+                 MB_OK, "%s", mb_message());
+}
+
+/* After an image, and after an id behind it, which looks back at it. */
+static void expect_same_after_images(mb_ctx *c, const mb_arch *arch, double most)
+{
+    mb_model_config config = tiny_config(arch);
+    int64_t v = config.vocab;
+    float *whole, now[B * 32];
+    mb_decoder *decoder;
+    mb_batch batch;
+    mb_model *m;
+    shown s;
+
+    config.patch = PATCH;
+    config.norm = MB_PRE;
+    batch = tiny_batch(&config, 1, 0.5);
+    m = tiny_model(c, arch, &config, 5);
+    tiny_spread(m);
+    mb_ctx_weights_changed(c);
+    cr_assert_eq(mb_model_learn_cuts(m, &batch), MB_OK, "%s", mb_message());
+    s = draw_shown(&config);
+    whole = whole_logits_of_shown(m, &s);
+    decoder = open_decoder(m);
+    feed_shown(decoder, &s, IMAGE + PATCHES, now);
+    for (int b = 0; b < B; b++) {
+        int at = IMAGE + PATCHES + b;
+        double worst = 0;
+
+        for (int64_t j = 0; j < v; j++)
+            worst = fmax(worst, fabs(now[b * v + j] - whole[(b * L + at - 1) * v + j]));
+        cr_assert_eq(feed(decoder, s.d.token + b * L + at, s.d.modality + b * L + at,
+                          &(int32_t){ b }, 1, now),
+                     MB_OK);
+        for (int64_t j = 0; j < v; j++)
+            worst = fmax(worst, fabs(now[b * v + j] - whole[(b * L + at) * v + j]));
+        cr_expect_leq(worst, most, "%s on %s, document %d: %g", arch->name, mb_ctx_backend(c), b,
+                      worst);
+    }
+    free(whole);
+    mb_decoder_close(decoder);
+    mb_model_close(m);
+    tiny_free(&batch);
+}
+
+static void expect_images_everywhere(const char *backend, double most)
+{
+    mb_ctx *c = tiny_ctx(backend);
+
+    for (const mb_arch *a = mb_archs; a->name; a++)
+        expect_same_after_images(c, a, most);
+    mb_ctx_close(c);
+}
+
+Test(decode, clean_patches_see_all_of_their_image)
+{
+    expect_images_everywhere("ref", 0);
+    expect_images_everywhere("cpu", 2e-5);
+}
+
+Test(decode, patches_that_are_none_are_refused)
+{
+    static const int32_t noise[] = { 1, 0, 0 };
+    static const uint8_t modality[] = { MB_IMAGE, MB_TEXT, MB_IMAGE };
+    mb_ctx *c = tiny_ctx("ref");
+    float numbers[PATCH] = { 0 }, logits[B * 32];
+
+    for (int i = 0; i < 3; i++) { /* behind noise; of text; of a model that has none */
+        mb_model_config config = tiny_config(mb_arch_find("dense"));
+        int32_t zero = 0;
+        mb_feed rows = { &zero, &modality[i], &zero, 1, &noise[i], numbers };
+        mb_decoder *d;
+        mb_model *m;
+
+        config.patch = i < 2 ? PATCH : 0;
+        m = tiny_model(c, mb_arch_find("dense"), &config, 1);
+        d = open_decoder(m);
+        cr_expect_eq(mb_decoder_feed(d, &rows, logits), MB_EINVAL);
+        cr_expect(strstr(mb_message(), "clean patches"), "%s", mb_message());
+        mb_decoder_close(d);
+        mb_model_close(m);
+    }
+    mb_ctx_close(c);
+}
+
 /* A prompt of a sequence in a batch is the same numbers as alone: a row's logits are its own. */
 Test(decode, other_sequences_do_not_matter)
 {
@@ -172,11 +335,9 @@ Test(decode, other_sequences_do_not_matter)
         decoder = open_decoder(m);
         for (int i = 0; i < B * L; i++)
             sequence[i] = i / L;
-        cr_assert_eq(mb_decoder_feed(decoder, d.token, d.modality, sequence, B * L, together),
-                     MB_OK);
+        cr_assert_eq(feed(decoder, d.token, d.modality, sequence, B * L, together), MB_OK);
         mb_decoder_clear(decoder);
-        cr_assert_eq(mb_decoder_feed(decoder, d.token + L, d.modality + L, sequence + L, L, alone),
-                     MB_OK);
+        cr_assert_eq(feed(decoder, d.token + L, d.modality + L, sequence + L, L, alone), MB_OK);
         cr_expect_eq(memcmp(together + config.vocab, alone + config.vocab,
                             (size_t)config.vocab * sizeof *alone),
                      0, "%s", a->name);
@@ -233,7 +394,7 @@ static void expect_refusal(mb_decoder *d, int32_t token, uint8_t modality, int32
 {
     float logits[B * 32];
 
-    cr_expect_eq(mb_decoder_feed(d, &token, &modality, &sequence, 1, logits), MB_EINVAL);
+    cr_expect_eq(feed(d, &token, &modality, &sequence, 1, logits), MB_EINVAL);
     cr_expect(strstr(mb_message(), words), "%s", mb_message());
 }
 
@@ -261,7 +422,7 @@ Test(decode, a_full_sequence_is_refused_and_left_as_it_was)
     uint8_t modality[L] = { 0 };
     float logits[B * 32];
 
-    cr_assert_eq(mb_decoder_feed(d, token, modality, sequence, L, logits), MB_OK);
+    cr_assert_eq(feed(d, token, modality, sequence, L, logits), MB_OK);
     expect_refusal(d, 1, MB_TEXT, 0, "sequence 0: expected at most 10 tokens");
     cr_expect_eq(mb_decoder_bytes(d), (size_t)(2 * B * L * 2 * 8) * sizeof(float));
     mb_decoder_close(d);

@@ -23,6 +23,7 @@ static void open_model(mb_loaded *l, const char *arch)
 
     config.vocab = l->described.sizes.vocab + 3; /* a model may have more ids than the data */
     config.modalities = l->described.sizes.modalities;
+    config.patch = l->described.sizes.patch;
     config.batch = 0;
     l->ctx = tiny_ctx("cpu");
     l->model = tiny_model(l->ctx, mb_arch_find(arch), &config, 3);
@@ -43,6 +44,7 @@ static mb_loaded open_loaded(const char *source)
     l.described.settings->len = 128;
     l.described.sizes.vocab = mb_data_vocab(l.data);
     l.described.sizes.modalities = mb_data_modalities(l.data);
+    l.described.sizes.patch = mb_data_patch(l.data);
     l.described.modality = mb_zalloc((size_t)l.described.sizes.vocab, 1);
     for (int32_t id = 0; id < l.described.sizes.vocab; id++)
         l.described.modality[id] = (uint8_t)mb_data_modality(l.data, id, MB_TEXT);
@@ -63,7 +65,8 @@ static mb_generated generate(const mb_loaded *l, mb_direction way, uint64_t seed
                               .n = 5,
                               .at_once = at_once,
                               .seed = seed,
-                              .sampling = { 1, 0.9 } };
+                              .sampling = { 1, 0.9 },
+                              .diffuse = { .steps = 4, .eta = 1, .guidance = 2 } };
     mb_generated g;
 
     cr_assert_eq(mb_generate(l, &plan, &g), MB_OK, "%s", mb_message());
@@ -71,12 +74,15 @@ static mb_generated generate(const mb_loaded *l, mb_direction way, uint64_t seed
     return g;
 }
 
+enum { IMAGE = 49 * 16 }; /* bytes of one in patches */
+
 static bool same(const mb_generated *a, const mb_generated *b)
 {
     for (int64_t i = 0; i < a->n; i++)
         if (a->sample[i].document != b->sample[i].document || a->sample[i].n != b->sample[i].n ||
             memcmp(a->sample[i].answer, b->sample[i].answer,
-                   (size_t)a->sample[i].n * sizeof *a->sample[i].answer))
+                   (size_t)a->sample[i].n * sizeof *a->sample[i].answer) ||
+            (a->sample[i].patch && memcmp(a->sample[i].patch, b->sample[i].patch, IMAGE)))
             return false;
     return true;
 }
@@ -107,9 +113,9 @@ Test(generate, an_answer_is_of_its_modality_and_images_have_their_size)
     mb_loaded_close(&l);
 }
 
-Test(generate, neither_neighbours_nor_repetition_change_a_sample_but_the_seed_does)
+static void expect_seed_to_decide(const char *source)
 {
-    mb_loaded l = open_loaded("procedural");
+    mb_loaded l = open_loaded(source);
 
     for (int i = 0; i < ARCHS; i++)
         for (int w = 0; w < 2; w++) {
@@ -120,14 +126,62 @@ Test(generate, neither_neighbours_nor_repetition_change_a_sample_but_the_seed_do
             one = generate(&l, mb_directions[w], 1, 1);
             all = generate(&l, mb_directions[w], 1, 5);
             other = generate(&l, mb_directions[w], 2, 5);
-            cr_expect(same(&one, &all), "%s", archs[i]);
-            cr_expect_not(same(&one, &other), "%s", archs[i]);
-            cr_expect_gt(one.cache_bytes, 0);
+            cr_expect(same(&one, &all), "%s, %s", source, archs[i]);
+            cr_expect_not(same(&one, &other), "%s, %s", source, archs[i]);
+            cr_expect_eq(one.cache_bytes > 0, !one.sample[0].patch);
             cr_expect_gt(one.held_bytes, one.cache_bytes);
             mb_generated_free(&one);
             mb_generated_free(&all);
             mb_generated_free(&other);
         }
+    mb_loaded_close(&l);
+}
+
+Test(generate, neither_neighbours_nor_repetition_change_a_sample_but_the_seed_does)
+{
+    expect_seed_to_decide("procedural");
+    expect_seed_to_decide("procedural-patches");
+}
+
+Test(generate, images_are_patches_where_the_data_have_some)
+{
+    mb_loaded l = open_loaded("procedural-patches");
+    mb_generated g;
+    int differ = 0;
+
+    change_model(&l, "mot");
+    g = generate(&l, mb_directions[0], 1, 3);
+    for (int64_t s = 0; s < g.n; s++) {
+        mb_segment answer = mb_sampled_segment(&g.sample[s]);
+
+        cr_expect(answer.n == 49 && answer.patch && !g.sample[s].cut);
+        differ += s > 0 && memcmp(answer.patch, g.sample[0].patch, IMAGE) != 0;
+    }
+    cr_expect_eq(differ, g.n - 1);
+    cr_expect_eq(g.prefill_tokens, 0);
+    cr_expect_eq(g.decode_tokens, 49 * g.n);
+    mb_generated_free(&g);
+    mb_loaded_close(&l);
+}
+
+/* The caption of an image is drawn after looking at it. */
+Test(generate, another_image_gets_another_caption)
+{
+    mb_loaded l = open_loaded("procedural-patches");
+    mb_generate_plan plan = {
+        .direction = mb_directions[1], .split = MB_VAL, .n = 12, .at_once = 12
+    };
+    mb_generated g;
+    int differ = 0;
+
+    change_model(&l, "dense");
+    cr_assert_eq(mb_generate(&l, &plan, &g), MB_OK, "%s", mb_message());
+    for (int64_t s = 1; s < g.n; s++) /* temperature 0: the image alone makes the difference */
+        differ += g.sample[s].n != g.sample[0].n ||
+                  memcmp(g.sample[s].answer, g.sample[0].answer,
+                         (size_t)g.sample[s].n * sizeof *g.sample[s].answer) != 0;
+    cr_expect_gt(differ, 0);
+    mb_generated_free(&g);
     mb_loaded_close(&l);
 }
 

@@ -4,6 +4,7 @@
 #include "base/half.h"
 #include "base/npy.h"
 #include "tests/data_tools.h"
+#include "workloads/latents.h"
 #include "workloads/parts.h"
 #include "workloads/set.h"
 
@@ -204,6 +205,33 @@ Test(latents, images_tell_documents_apart)
     cr_expect_eq(import_as("y", usual, data_path("x.npy"), data_path("y.npy")), MB_ECORRUPT);
     cr_expect(strstr(mb_message(), "y.npy: latent 0 ") && strstr(mb_message(), "the same document"),
               "%s", mb_message());
+}
+
+Test(latents, what_was_cut_comes_back_together)
+{
+    float x[ALL], back[C * PLACES];
+    mb_latents t;
+    mb_data *d;
+
+    fill(x);
+    write_latents("y.npy", x);
+    for (int i = 0; i < ALL; i++)
+        x[i] += 0x1p-9f * (float)(i / (C * PLACES) + 1);
+    cr_assert_eq(import_as("x", usual, data_path("y.npy"), write_latents("x.npy", x)), MB_OK, "%s",
+                 mb_message());
+    d = open_set("x");
+    cr_assert_eq(mb_latents_open(d, &t), MB_OK, "%s", mb_message());
+    for (int n = 0; n < N; n++) {
+        mb_parts p;
+
+        cr_assert_eq(mb_data_parts(d, MB_VAL, n, &p), MB_OK, "%s", mb_message());
+        mb_latents_join(&t, &d->ids, p.part[MB_IMAGE].patch, back);
+        for (int i = 0; i < C * PLACES; i++) /* to what halves keep of a deviation */
+            cr_expect_float_eq(back[i], x[n * C * PLACES + i], i < PLACES ? 1e-4 : 1e-2, "%d", i);
+        mb_parts_free(&p);
+    }
+    mb_latents_free(&t);
+    mb_data_close(d);
 }
 
 /* ---- what is refused ------------------------------------------------------------------------- */

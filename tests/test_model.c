@@ -393,6 +393,37 @@ Test(model, an_untrained_model_knows_nothing)
     mb_ctx_close(c);
 }
 
+/* Positions of patches have theirs, others that of their id. */
+Test(model, losses_of_positions_add_up_to_those_of_the_batch)
+{
+    static const char *const archs[] = { "dense", "switch", "mot" };
+
+    for (int a = 0; a < 3; a++) {
+        mb_ctx *c = tiny_ctx("ref");
+        mb_model_config config = tiny_config(mb_arch_find(archs[a]));
+        mb_losses losses = { 0 };
+        double text = 0, image = 0;
+        float loss[24];
+        mb_batch b;
+        mb_model *m;
+
+        config.patch = 3;
+        b = tiny_batch(&config, 2, 0.5);
+        m = tiny_model(c, mb_arch_find(archs[a]), &config, 1);
+        cr_assert_eq(mb_model_evaluate(m, &b, &losses), MB_OK);
+        cr_assert_eq(mb_model_losses(m, &b, loss), MB_OK);
+        for (int i = 0; i < 24; i++) {
+            cr_expect((loss[i] != 0) == (b.target[i] >= 0 || b.noise[i] > 0), "position %d", i);
+            *(b.noise[i] > 0 ? &image : &text) += loss[i];
+        }
+        cr_expect_float_eq(text, losses.sum[MB_TEXT], 1e-9);
+        cr_expect_float_eq(image, losses.sum[MB_IMAGE], 1e-9);
+        mb_model_close(m);
+        tiny_free(&b);
+        mb_ctx_close(c);
+    }
+}
+
 /* ---- bad input --------------------------------------------------------------------------------
  */
 

@@ -66,7 +66,7 @@ Test(parts, an_image_is_made_of_its_centroids)
     cr_assert_eq(mb_render_open(d, &r), MB_OK, "%s", mb_message());
     cr_expect_eq(mb_render_shape(r).side, 28);
     cr_expect_eq(mb_render_shape(r).channels, 1);
-    mb_render_image(r, p.part[MB_IMAGE].token, image);
+    mb_render_image(r, &p.part[MB_IMAGE], image);
     for (int y = 0; y < 4; y++) /* patch 8: the second row of patches, the second patch */
         cr_expect_eq(memcmp(image + (4 + y) * 28 + 4,
                             codebook.data + (p.part[MB_IMAGE].token[8] - first) * 16 + y * 4, 4),
@@ -75,6 +75,38 @@ Test(parts, an_image_is_made_of_its_centroids)
     free(path);
     mb_render_close(r);
     mb_parts_free(&p);
+    mb_data_close(d);
+}
+
+/* As bytes they are the picture itself, cut up. */
+Test(parts, an_image_of_patches_is_put_together_again)
+{
+    mb_data *d = data_open("procedural-patches");
+    mb_image_shape shape = { 28, 1 };
+    mb_parts text;
+    mb_render *r;
+
+    cr_assert_eq(mb_render_open(d, &r), MB_OK, "%s", mb_message());
+    cr_expect_eq(mb_render_shape(r).side, 28);
+    cr_expect_eq(mb_render_shape(r).channels, 1);
+    for (int64_t i = 0; i < mb_data_section(d, MB_VAL, MB_PAIRS); i += 50) {
+        mb_parts p = parts_at(d, MB_PAIRS, i);
+        uint8_t image[28 * 28], patch[28 * 28];
+
+        mb_render_image(r, &p.part[MB_IMAGE], image);
+        mb_image_cut(shape, image, patch);
+        cr_expect_eq(memcmp(patch, p.part[MB_IMAGE].patch, sizeof patch), 0);
+        cr_expect_eq(p.part[MB_IMAGE].n, 49);
+        mb_parts_free(&p);
+    }
+    text = parts_at(d, MB_TEXTS, 0);
+    cr_expect_null(text.part[MB_IMAGE].patch);
+    mb_parts_free(&text);
+    for (int byte = 0; byte < 256; byte++)
+        cr_expect_eq(mb_pixel_byte(mb_pixel_number((uint8_t)byte)), byte);
+    cr_expect_eq(mb_pixel_byte(-1.5f), 0);
+    cr_expect_eq(mb_pixel_byte(1.5f), 255);
+    mb_render_close(r);
     mb_data_close(d);
 }
 

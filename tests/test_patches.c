@@ -320,12 +320,12 @@ Test(patches, a_document_without_its_image_is_refused)
     ids.patch = 1;
     mb_batch_make(1, 5, 1, &b);
     b.token[0] = 10; /* one place, then two, then three */
-    b.target[0] = -1;
-    cr_expect_eq(mb_patches_place(&ids, patch, 1, MB_EPSILON, &b, 0, 0, 5), MB_ECORRUPT);
+    memset(b.noise, -1, 5 * sizeof *b.noise);
+    cr_expect_eq(mb_patches_place(&ids, patch, 1, MB_EPSILON, &b, 0, 5), MB_ECORRUPT);
     b.token[1] = 10;
-    cr_expect_eq(mb_patches_place(&ids, patch, 1, MB_EPSILON, &b, 0, 0, 5), MB_OK);
+    cr_expect_eq(mb_patches_place(&ids, patch, 1, MB_EPSILON, &b, 0, 5), MB_OK);
     cr_expect(b.noise[1] > 0 && b.noise[2] == -1 && b.hi[0] == 1);
     b.token[2] = 10;
-    cr_expect_eq(mb_patches_place(&ids, patch, 1, MB_EPSILON, &b, 0, 0, 5), MB_ECORRUPT);
+    cr_expect_eq(mb_patches_place(&ids, patch, 1, MB_EPSILON, &b, 0, 5), MB_ECORRUPT);
     mb_batch_free(&b);
 }

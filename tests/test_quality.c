@@ -119,7 +119,7 @@ Test(quality, the_judge_knows_shapes_and_is_the_same_again)
         mb_parts p;
 
         cr_assert_eq(mb_data_parts(d, MB_TEST, i, &p), MB_OK);
-        mb_render_image(r, p.part[MB_IMAGE].token, image + i * 784);
+        mb_render_image(r, &p.part[MB_IMAGE], image + i * 784);
         mb_parts_free(&p);
     }
     cr_assert_eq(mb_judge_look(j, image, n, class, feature), MB_OK);
@@ -151,9 +151,10 @@ Test(quality, the_judge_knows_shapes_and_is_the_same_again)
 Test(quality, positions_know_more_than_one_distribution)
 {
     mb_data *d = data_open_procedural();
+    mb_mixture mixture = { .boundary = MB_TEXT };
     mb_floors f;
 
-    cr_assert_eq(mb_floors_measure(d, MB_TEXT, &f), MB_OK, "%s", mb_message());
+    cr_assert_eq(mb_floors_measure(d, &mixture, &f), MB_OK, "%s", mb_message());
     cr_expect_eq(f.n[MB_IMAGE], 49 * mb_data_section(d, MB_VAL, MB_PAIRS));
     cr_expect_lt(f.position[MB_IMAGE], f.unigram[MB_IMAGE]);
     cr_expect_lt(f.unigram[MB_IMAGE], log(64));
@@ -181,7 +182,7 @@ Test(quality, images_show_what_captions_say)
 
         cr_assert_eq(mb_data_parts(d, MB_VAL, i, &p), MB_OK);
         text = mb_render_text(r, p.part[MB_TEXT].token, p.part[MB_TEXT].n);
-        mb_render_image(r, p.part[MB_IMAGE].token, image);
+        mb_render_image(r, &p.part[MB_IMAGE], image);
         mb_slots_read(d, text, said);
         mb_slots_see(d, mb_render_shape(r), image, said[0], seen);
         for (int s = 0; s < MB_SLOTS; s++) {

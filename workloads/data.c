@@ -1,4 +1,6 @@
 /* What an open set says about itself. */
+#include "base/half.h"
+#include "workloads/image_tokens.h"
 #include "workloads/set.h"
 
 #include <assert.h>
@@ -18,6 +20,31 @@ int mb_data_modalities(const mb_data *d)
 int mb_data_patch(const mb_data *d)
 {
     return d->ids.patch;
+}
+
+size_t mb_data_patch_bytes(const mb_data *d)
+{
+    return mb_patch_size(&d->ids);
+}
+
+void mb_data_patches_read(const mb_data *d, const uint8_t *patch, int64_t n, float *number)
+{
+    for (int64_t i = 0; i < n; i++)
+        number[i] = mb_patch_number(&d->ids, patch, i);
+}
+
+void mb_data_patches_write(const mb_data *d, const float *number, int64_t n, uint8_t *patch)
+{
+    for (int64_t i = 0; i < n; i++) {
+        uint16_t half;
+
+        if (d->ids.half) {
+            half = mb_half_from_float(number[i]);
+            memcpy(patch + i * 2, &half, sizeof half);
+        } else {
+            patch[i] = mb_pixel_byte(number[i]);
+        }
+    }
 }
 
 const char *mb_data_name(const mb_data *d)

@@ -159,6 +159,24 @@ double mb_stream_epochs(const mb_stream *s); /* passes over the largest section 
    mb_batch_free(). Ids out of range are refused. */
 mb_err mb_batch_from_tokens(const int32_t *token, const uint8_t *modality, int64_t batch,
                             int64_t len, int vocab, int bos, mb_batch *out);
+/* How an image lies behind noise: KEY draws it; at step 0 there is none. */
+typedef struct mb_noising {
+    int32_t step;
+    uint64_t key;
+    enum mb_prediction prediction;
+} mb_noising;
+
+/* Makes positions TO .. of B, which holds patches, the N patches of an image, each of which sees
+   all of it: PATCH (n, S), as D keeps them. They have no target, nor has what begins them. */
+void mb_batch_place_image(mb_batch *b, int64_t to, int64_t n, const mb_data *d,
+                          const uint8_t *patch, const mb_noising *how);
+
+/* Patches as a set keeps them: the bytes of one; N numbers of some, and back, to the nearest that
+   can be kept. */
+size_t mb_data_patch_bytes(const mb_data *d);
+void mb_data_patches_read(const mb_data *d, const uint8_t *patch, int64_t n, float *number);
+void mb_data_patches_write(const mb_data *d, const float *number, int64_t n, uint8_t *patch);
+
 int mb_data_bos(const mb_data *d); /* -1: documents have none (shards without bos) */
 
 #endif

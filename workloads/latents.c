@@ -109,16 +109,21 @@ int mb_latents_patch(const mb_latents *t)
     return t->patch * t->patch * t->channels;
 }
 
+/* Which position of an image, row by row, is position I of patch P. */
+static int64_t position(const mb_latents *t, int p, int i)
+{
+    int across = t->side / t->patch, row = p / across * t->patch + i / t->patch;
+
+    return (int64_t)row * t->side + p % across * t->patch + i % t->patch;
+}
+
 const uint16_t *mb_latents_cut(mb_latents *t, const mb_latent *l)
 {
     uint16_t *to = t->half;
 
     for (int p = 0; p < mb_latents_per_image(t); p++) {
-        int across = t->side / t->patch, top = p / across * t->patch, left = p % across * t->patch;
-
         for (int i = 0; i < t->patch * t->patch; i++) {
-            int row = top + i / t->patch, column = left + i % t->patch;
-            const float *from = l->number + (int64_t)(row * t->side + column) * t->channels;
+            const float *from = l->number + position(t, p, i) * t->channels;
 
             for (int c = 0; c < t->channels; c++)
                 *to++ =
@@ -126,4 +131,56 @@ const uint16_t *mb_latents_cut(mb_latents *t, const mb_latent *l)
         }
     }
     return t->half;
+}
+
+static mb_err read_channels(const json_t *list, int n, double *out)
+{
+    if ((int)json_array_size(list) != n)
+        return mb_fail(MB_ECORRUPT, "expected %d channels", n);
+    for (int i = 0; i < n; i++)
+        out[i] = json_number_value(json_array_get(list, (size_t)i));
+    return MB_OK;
+}
+
+mb_err mb_latents_open(const mb_data *d, mb_latents *out)
+{
+    json_t *j = json_object_get(json_object_get(d->json, "parameters"), "latents"), *mean,
+           *deviation;
+    mb_err err;
+
+    *out = (mb_latents){ 0 };
+    if (!j)
+        return MB_OK;
+    if (json_unpack(j, "{si si si so so}", "side", &out->side, "channels", &out->channels, "patch",
+                    &out->patch, "mean", &mean, "deviation", &deviation) ||
+        out->patch < 1 || out->side < 1 || out->channels < 1 ||
+        mb_latents_patch(out) != d->ids.patch ||
+        mb_latents_per_image(out) != d->ids.tokens_per_image)
+        return mb_fail(MB_ECORRUPT, "%s/manifest.json: latents that are not those of its ids",
+                       d->folder);
+    out->mean = mb_zalloc((size_t)out->channels, sizeof *out->mean);
+    out->deviation = mb_zalloc((size_t)out->channels, sizeof *out->deviation);
+    err = read_channels(mean, out->channels, out->mean);
+    if (!err)
+        err = read_channels(deviation, out->channels, out->deviation);
+    if (err) {
+        mb_latents_free(out);
+        return mb_fail_in(err, "%s/manifest.json: latents", d->folder);
+    }
+    return MB_OK;
+}
+
+void mb_latents_join(const mb_latents *t, const mb_ids *ids, const uint8_t *patch, float *out)
+{
+    int64_t places = (int64_t)t->side * t->side, from = 0;
+
+    for (int p = 0; p < mb_latents_per_image(t); p++) {
+        for (int i = 0; i < t->patch * t->patch; i++) {
+            for (int c = 0; c < t->channels; c++) {
+                double x = (double)mb_patch_number(ids, patch, from++);
+
+                out[c * places + position(t, p, i)] = (float)(t->mean[c] + t->deviation[c] * x);
+            }
+        }
+    }
 }

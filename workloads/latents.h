@@ -30,4 +30,10 @@ int mb_latents_patch(const mb_latents *t);     /* S: numbers of a patch */
 /* The patches of a checked one, in rows; valid until the next call. */
 const uint16_t *mb_latents_cut(mb_latents *t, const mb_latent *l);
 
+/* What the manifest of a set says of its latents; side 0: it has none. */
+mb_err mb_latents_open(const mb_data *d, mb_latents *out);
+/* An image that the set has, PATCH (patches, S), as the user's encoder made it: OUT (channels,
+   side, side). */
+void mb_latents_join(const mb_latents *t, const mb_ids *ids, const uint8_t *patch, float *out);
+
 #endif

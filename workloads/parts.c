@@ -1,6 +1,8 @@
 #include "workloads/parts.h"
 
 #include "workloads/bpe.h"
+#include "workloads/latents.h"
+#include "workloads/patches.h"
 #include "workloads/set.h"
 #include "workloads/speaker.h"
 
@@ -80,6 +82,8 @@ mb_err mb_data_parts(const mb_data *d, enum mb_split split, int64_t i, mb_parts 
         }
     }
     find_parts(d, out);
+    if (d->ids.patch > 0 && i < s->section[MB_PAIRS])
+        out->part[MB_IMAGE].patch = mb_patches_of(d, s, i);
     return MB_OK;
 }
 
@@ -103,20 +107,28 @@ int64_t mb_data_section_start(const mb_data *d, enum mb_split split, enum mb_sec
 struct mb_render {
     mb_ids ids;
     mb_bpe *bpe;          /* NULL: no texts */
-    mb_map codebook;      /* (K, 16 * channels) */
+    mb_map codebook;      /* (K, 16 * channels); none where images are patches */
     mb_image_shape shape; /* side 0: no images */
     mb_speaker *speaker;  /* NULL: no speech */
+    mb_latents latents;   /* side 0: images are none */
 };
+
+/* Patches of an image side by side; 0: they are no square. */
+static int patches_across(const mb_ids *ids)
+{
+    int across = (int)lround(sqrt(ids->tokens_per_image));
+
+    return across * across == ids->tokens_per_image ? across : 0;
+}
 
 static mb_err open_codebook(mb_render *r, const char *path)
 {
     size_t codes = (size_t)(r->ids.image[1] - r->ids.image[0]), pixels;
-    int across = (int)lround(sqrt(r->ids.tokens_per_image));
+    int across = patches_across(&r->ids);
 
     MB_TRY(mb_map_open(path, &r->codebook));
     pixels = 16 * codes;
-    if (codes == 0 || across * across != r->ids.tokens_per_image || r->codebook.size == 0 ||
-        r->codebook.size % pixels != 0)
+    if (codes == 0 || across == 0 || r->codebook.size == 0 || r->codebook.size % pixels != 0)
         return mb_fail(MB_ECORRUPT, "%s: %zu bytes: expected 16 or 48 for each of %zu image ids",
                        path, r->codebook.size, codes);
     r->shape = (mb_image_shape){ 4 * across, (int)(r->codebook.size / pixels) };
@@ -134,10 +146,14 @@ mb_err mb_render_open(const mb_data *d, mb_render **out)
     r->ids = d->ids;
     if (mb_exists(merges))
         err = mb_bpe_load(merges, &r->bpe);
-    if (!err && mb_exists(codebook))
+    if (d->ids.patch > 0 && !d->ids.half && d->ids.patch % 16 == 0)
+        r->shape = (mb_image_shape){ 4 * patches_across(&d->ids), d->ids.patch / 16 };
+    else if (!err && mb_exists(codebook))
         err = open_codebook(r, codebook);
     if (!err && mb_exists(units))
         err = mb_speaker_open(d->folder, d->ids.speech[1] - d->ids.speech[0], &r->speaker);
+    if (!err)
+        err = mb_latents_open(d, &r->latents);
     free(units);
     free(merges);
     free(codebook);
@@ -154,6 +170,7 @@ void mb_render_close(mb_render *r)
     mb_bpe_free(r->bpe);
     mb_map_close(&r->codebook);
     mb_speaker_close(r->speaker);
+    mb_latents_free(&r->latents);
     free(r);
 }
 
@@ -189,15 +206,32 @@ mb_image_shape mb_render_shape(const mb_render *r)
     return r->shape;
 }
 
-void mb_render_image(const mb_render *r, const int32_t *token, uint8_t *image)
+void mb_render_image(const mb_render *r, const mb_segment *segment, uint8_t *image)
 {
     int patches = mb_image_patches(r->shape);
-    uint16_t *code = mb_alloc((size_t)patches * sizeof *code);
+    uint16_t *code;
 
+    if (segment->patch) {
+        mb_image_join(r->shape, segment->patch, image);
+        return;
+    }
+    code = mb_alloc((size_t)patches * sizeof *code);
     for (int i = 0; i < patches; i++)
-        code[i] = (uint16_t)(token[i] - r->ids.image[0]);
+        code[i] = (uint16_t)(segment->token[i] - r->ids.image[0]);
     mb_image_decode(r->shape, code, r->codebook.data, image);
     free(code);
+}
+
+bool mb_render_latents(const mb_render *r, int64_t shape[3])
+{
+    shape[0] = r->latents.channels;
+    shape[1] = shape[2] = r->latents.side;
+    return r->latents.side > 0;
+}
+
+void mb_render_latent(const mb_render *r, const uint8_t *patch, float *out)
+{
+    mb_latents_join(&r->latents, &r->ids, patch, out);
 }
 
 bool mb_render_speaks(const mb_render *r)

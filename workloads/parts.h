@@ -18,6 +18,7 @@ mb_segment_kind mb_data_segment_kind(const mb_data *d, int modality);
 typedef struct mb_segment { /* its ids, without begin and end; n = 0: there is none */
     int32_t *token;
     int64_t n;
+    const uint8_t *patch; /* (n, S) of an image that is patches, as the set keeps them; borrowed */
 } mb_segment;
 
 typedef struct mb_parts {
@@ -27,7 +28,7 @@ typedef struct mb_parts {
     bool mixed; /* a modality comes more than once: parts are unknown */
 } mb_parts;
 
-/* Document I of a split; freed with mb_parts_free(). */
+/* Document I of a split; freed with mb_parts_free(), and not used when the set is closed. */
 mb_err mb_data_parts(const mb_data *d, enum mb_split split, int64_t i, mb_parts *out);
 void mb_parts_free(mb_parts *p); /* the contents; accepts a zeroed one */
 /* The first document of a section. */
@@ -46,8 +47,13 @@ char *mb_render_text(const mb_render *r, const int32_t *token, int64_t n);
 
 /* side 0: there are no images to be shown. */
 mb_image_shape mb_render_shape(const mb_render *r);
-/* The image (side, side, channels) of a whole image's ids. */
-void mb_render_image(const mb_render *r, const int32_t *token, uint8_t *image);
+/* The image (side, side, channels) of a whole image's ids, or patches. */
+void mb_render_image(const mb_render *r, const mb_segment *segment, uint8_t *image);
+
+/* Whether the set's images are latents, (channels, side, side) of the user's encoder. */
+bool mb_render_latents(const mb_render *r, int64_t shape[3]);
+/* The image of latents' patches as that encoder made it, (channels, side, side). */
+void mb_render_latent(const mb_render *r, const uint8_t *patch, float *out);
 
 /* Whether the set knows how its speech ids sound: those of the user's own units do not. */
 bool mb_render_speaks(const mb_render *r);

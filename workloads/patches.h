@@ -5,12 +5,13 @@
 
 #include "workloads/set.h"
 
-/* Document of N ids, placed at positions TO .. of all of B (AT .. of its sequence): its image,
-   which PATCH holds (tokens_per_image, S), gets the step and noise that KEY draws, its
-   positions see all of it, and no id that belongs to it is a target. MB_ECORRUPT unless the
-   document has just one image of that many patches. */
+/* Document of N ids, placed at positions TO .. of B: its image, which PATCH holds
+   (tokens_per_image, S), gets the step and noise that KEY draws, and no id that belongs to it is a
+   target. MB_ECORRUPT unless the document has just one image of that many patches. */
 mb_err mb_patches_place(const mb_ids *ids, const uint8_t *patch, uint64_t key,
-                        enum mb_prediction prediction, mb_batch *b, int64_t to, int64_t at,
-                        int64_t n);
+                        enum mb_prediction prediction, mb_batch *b, int64_t to, int64_t n);
+
+/* Where the patches of pair I of a split begin. */
+const uint8_t *mb_patches_of(const mb_data *d, const mb_set_split *s, int64_t i);
 
 #endif

@@ -1,4 +1,5 @@
 #include "base/half.h"
+#include "workloads/image_tokens.h"
 #include "workloads/set.h"
 
 enum mb_id_kind mb_id_kind(const mb_ids *ids, int64_t id)
@@ -100,7 +101,7 @@ float mb_patch_number(const mb_ids *ids, const uint8_t *from, int64_t i)
     uint16_t half;
 
     if (!ids->half)
-        return (float)from[i] / 127.5f - 1;
+        return mb_pixel_number(from[i]);
     memcpy(&half, from + i * 2, sizeof half);
     return mb_half_to_float(half);
 }

@@ -8,8 +8,8 @@
 #include <ctype.h>
 #include <stdlib.h>
 
-typedef struct kind { /* of captions */
-    const char *sources[3];
+typedef struct kind {       /* of captions */
+    const char *sources[4]; /* NULL behind the last */
     mb_slot slot[MB_SLOTS];
     const char *(*word)(int slot, int value, int wording); /* NULL: there are no more */
 } kind;
@@ -26,13 +26,13 @@ static const char *procedural_word(int slot, int value, int wording)
 }
 
 static const kind kinds[] = {
-    { { "fashion", "spoken" },
+    { { "fashion", "fashion-patches", "spoken" },
       { { "class", MB_CLASSES, false },
         { "tone", 3, true },
         { "silhouette", 3, true },
         { "pattern", 5, false } },
       fashion_word },
-    { { "procedural", "procedural-speech" },
+    { { "procedural", "procedural-patches", "procedural-speech" },
       { { "class", 5, false }, { "shade", 3, true }, { "size", 2, true }, { "place", 3, true } },
       procedural_word },
 };

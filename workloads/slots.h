@@ -1,6 +1,6 @@
 /* What captions say, slot by slot, so that captions and images can be held against each other. Sets
    of pictures with templated captions have slots: fashion (and the same captions in spoken),
-   procedural. */
+   procedural; also as patches. */
 #ifndef MB_WORKLOADS_SLOTS_H
 #define MB_WORKLOADS_SLOTS_H
 

@@ -199,14 +199,12 @@ static mb_err load_bare(mb_stream *s, const piece *p)
     return MB_OK;
 }
 
-/* Gives the image of a piece at position AT of ROW its patches. */
-static mb_err place_patches(mb_stream *s, int64_t row, int64_t at, const piece *p)
+/* Gives the image of a piece at positions TO .. of the batch its patches. */
+static mb_err place_patches(mb_stream *s, int64_t to, const piece *p)
 {
     const mb_ids *ids = &s->d->ids;
-    int64_t size = ids->tokens_per_image * (int64_t)mb_patch_size(ids);
-    const uint8_t *patch = s->split->patch.data + p->image * size;
-    mb_err err = mb_patches_place(ids, patch, p->key, s->prediction, &s->batch,
-                                  row * s->batch.len + at, at, p->n);
+    const uint8_t *patch = mb_patches_of(s->d, s->split, p->image);
+    mb_err err = mb_patches_place(ids, patch, p->key, s->prediction, &s->batch, to, p->n);
 
     return err ? mb_fail_in(err, "%s: offset %lld", s->split->token_path,
                             (long long)p->first * s->d->width)
@@ -240,7 +238,7 @@ static mb_err place(mb_stream *s, int64_t row, int64_t at, const piece *p, int64
     }
     for (int64_t i = 0; b->patch > 0 && i < n; i++)
         b->noise[to + i] = -1;
-    return p->image >= 0 ? place_patches(s, row, at, p) : MB_OK;
+    return p->image >= 0 ? place_patches(s, to, p) : MB_OK;
 }
 
 static void pad(mb_stream *s, int64_t row, int64_t at)
