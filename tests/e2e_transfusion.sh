@@ -62,8 +62,8 @@ ask() { # QUERY
 plotted() {
     "$MOTBENCH" plot curves --db a.db -o curves.svg >"$work/out" 2>"$work/err"
 }
-of_v() {
-    "$MOTBENCH" generate 1 --db v.db --threads 1 -n 2 --sampler-steps 2 -o v >"$work/out" 2>"$work/err"
+of() { # NAME of a database
+    "$MOTBENCH" generate 1 --db "$1.db" --threads 1 -n 2 --sampler-steps 2 -o "$1" >"$work/out" 2>"$work/err"
 }
 is_grid() { # FILE: a PNG, or this build cannot write any
     [ ! -e "$1" ] || [ "$(head -c 4 "$1" | tail -c 3)" = PNG ]
@@ -108,7 +108,8 @@ holds "linear guesses are there of every run, counts of texts alone" [ "$(ask "S
     ORDER BY 1")" = "linear patch loss image,unigram loss text 8" ]
 holds "curves are drawn with them" plotted
 holds "they are in the figure" grep -q 'linear in a patch' curves.svg
-holds "samples of v come, too" of_v
+holds "samples of v come, too" of v
+holds "and out of a U-Net" of u
 refuses 64 'sampler euler: expected ddim or ddpm' "$MOTBENCH" generate 1 --db a.db --sampler euler
 refuses 64 'sampler-steps 0: expected' "$MOTBENCH" quality 1 --db a.db --sampler-steps 0
 refuses 64 'sampler-steps 1001: expected' "$MOTBENCH" generate 1 --db a.db --sampler-steps 1001

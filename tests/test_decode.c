@@ -161,7 +161,7 @@ Test(decode, a_cache_changes_rounding_alone_on_cpu)
 
 /* ---- patches -------------------------------------------------------------------------------- */
 
-enum { PATCH = 3, IMAGE = 2, PATCHES = 4 }; /* positions 2 .. 5 of every document are an image */
+enum { PATCH = 8, IMAGE = 2, PATCHES = 4 }; /* positions 2 .. 5 of every document are an image */
 
 typedef struct shown { /* documents with clean patches */
     documents d;
@@ -234,7 +234,7 @@ static void feed_shown(mb_decoder *decoder, const shown *s, int at, float *logit
 }
 
 /* After an image, and after an id behind it, which looks back at it. */
-static void expect_same_after_images(mb_ctx *c, const mb_arch *arch, double most)
+static void expect_same_after_images(mb_ctx *c, const mb_arch *arch, int images, double most)
 {
     mb_model_config config = tiny_config(arch);
     int64_t v = config.vocab;
@@ -244,6 +244,7 @@ static void expect_same_after_images(mb_ctx *c, const mb_arch *arch, double most
     mb_model *m;
     shown s;
 
+    tiny_images(&config, images);
     config.patch = PATCH;
     config.norm = MB_PRE;
     batch = tiny_batch(&config, 1, 0.5);
@@ -280,7 +281,8 @@ static void expect_images_everywhere(const char *backend, double most)
     mb_ctx *c = tiny_ctx(backend);
 
     for (const mb_arch *a = mb_archs; a->name; a++)
-        expect_same_after_images(c, a, most);
+        for (int images = TINY_PATCHES; images < TINY_IMAGES; images++)
+            expect_same_after_images(c, a, images, most);
     mb_ctx_close(c);
 }
 
