@@ -119,6 +119,13 @@ holds "token files" imports tokens '' --from shards map.json
 holds "latents with captions" imports latents -transfusion --from latents latents.npy --hold-out 4
 holds "they are normalised" grep -q 'train: 16 patches an image, of 16 numbers with mean -\?0.00 and deviation 1.00' \
     "$work/verified"
+through_unet() { # NUMBERS: of a position of the latents
+    "$m" run "$home/workloads/smoke-transfusion.ini" --db latents.db --quiet -a mot -S workload.data=latents \
+        -S model.patch_coder=unet -S model.patch_side=2 -S model.patch_channels="$1" -S model.unet_channels=8 \
+        >"$work/out" 2>"$work/err"
+}
+holds "they go through a U-Net" through_unet 4
+refuses 1 'patch_channels = 8, but .* has patches of 16 numbers' through_unet 8
 holds "latents alone, in other patches" imports bare -transfusion --from latents bare.npy --hold-out 4 --patch 4
 holds "these are larger" grep -q 'train: 4 patches an image, of 64 numbers' "$work/verified"
 made() { # its latents are where the user's are, not about 0

@@ -70,7 +70,7 @@ Test(diffuse, nothing_leaves_the_range_of_images)
 
 /* ---- models --------------------------------------------------------------------------------- */
 
-enum { PATCHES = 4, S = 3, NUMBERS = PATCHES * S };
+enum { PATCHES = 4, S = 8, NUMBERS = PATCHES * S };
 
 static const int32_t token[] = { 1, 5, 7, 2, 3, 9, 2 };
 static const uint8_t modality[7]; /* text */
@@ -82,11 +82,12 @@ typedef struct painter {
     mb_model *m;
 } painter;
 
-static painter open_painter(const char *arch)
+static painter open_painter(const char *arch, int images)
 {
     mb_model_config config = tiny_config(mb_arch_find(arch));
     painter p = { .c = tiny_ctx("ref") };
 
+    tiny_images(&config, images);
     config.patch = S;
     config.norm = MB_PRE;
     p.m = tiny_model(p.c, mb_arch_find(arch), &config, 1);
@@ -123,8 +124,8 @@ Test(diffuse, the_key_and_the_prompt_decide)
 {
     static const char *const archs[] = { "dense", "mot", "switch" };
 
-    for (int i = 0; i < 3; i++) {
-        painter p = open_painter(archs[i]);
+    for (int i = 0; i < 6; i++) {
+        painter p = open_painter(archs[i % 3], i < 3 ? TINY_PATCHES : TINY_UNET);
         mb_diffuse how = { .steps = 5, .guidance = 1, .limit = 1 };
         mb_prompt another = prompts[0];
         float a[2 * NUMBERS], b[2 * NUMBERS], other[NUMBERS];
@@ -152,7 +153,7 @@ Test(diffuse, the_key_and_the_prompt_decide)
  */
 Test(diffuse, guidance_goes_from_bare_to_prompted)
 {
-    painter p = open_painter("dense");
+    painter p = open_painter("dense", TINY_PATCHES);
     mb_diffuse how = { .steps = 5, .limit = 1 };
     float none[NUMBERS], one[NUMBERS], half[NUMBERS], of_bare[NUMBERS];
 
@@ -170,7 +171,7 @@ Test(diffuse, guidance_goes_from_bare_to_prompted)
 
 Test(diffuse, what_cannot_be_sampled_is_refused)
 {
-    painter p = open_painter("dense");
+    painter p = open_painter("dense", TINY_PATCHES);
     mb_canvas canvas = { .token = 20, .patches = PATCHES };
     static const mb_diffuse bad[] = { { .steps = 0, .limit = 1 },
                                       { .steps = MB_NOISE_STEPS + 1, .limit = 1 },
