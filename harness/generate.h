@@ -21,7 +21,7 @@ typedef struct mb_generate_plan {
     int64_t at_once;     /* sequences side by side: no number but the speed depends on it */
     uint64_t seed;
     mb_sampling sampling; /* of ids */
-    mb_diffuse diffuse;   /* of images that are patches; what is predicted, the run says */
+    mb_diffuse diffuse;   /* of images that are patches; prediction and limit: the run says */
 } mb_generate_plan;
 
 typedef struct mb_sampled {

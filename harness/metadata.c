@@ -114,15 +114,17 @@ static mb_err get_precision(const char *path, mb_precision *out)
     return err ? mb_fail_in(MB_ECORRUPT, "%s", path) : MB_OK;
 }
 
+/* A setting younger than the checkpoint has its default, which is how things were before it. */
 static mb_err read_setting(const char *path, mb_settings *s, const mb_setting *row,
                            const char *section)
 {
-    char *value = NULL;
-    mb_err err = get(path, row->section, row->key, &value);
+    char *name = mb_format("%s.%s", row->section, row->key), *value = NULL;
+    mb_err err = mb_checkpoint_metadata(path, name, &value);
 
-    if (!err)
+    if (!err && value)
         err = mb_settings_set(s, path, false, section, row->key, value);
     free(value);
+    free(name);
     return err;
 }
 

@@ -112,6 +112,7 @@ mb_err mb_generate_paint(const mb_loaded *l, const mb_generate_plan *plan, mb_ge
     mb_err err;
 
     p.how.prediction = l->described.settings->mixture.prediction;
+    p.how.limit = mb_data_patch_limit(l->data);
     open_painting(&p);
     err = warm_up(&p);
     for (int64_t i = 0; !err && i < out->n; i += plan->at_once)

@@ -15,7 +15,7 @@ double mb_diffuse_step(const mb_diffuse *how, int from, int to, double z, double
     double kept = mb_noise_kept(from), next = mb_noise_kept(to), x, e, sigma;
 
     mb_noise_split(how->prediction, kept, z, predicted, &x, &e);
-    x = fmin(fmax(x, -1), 1);
+    x = fmin(fmax(x, -how->limit), how->limit);
     e = (z - sqrt(kept) * x) / sqrt(1 - kept);
     sigma = how->eta * sqrt((1 - next) / (1 - kept) * (1 - kept / next));
     return sqrt(next) * x + sqrt(fmax(1 - next - sigma * sigma, 0)) * e + sigma * draw;
@@ -131,9 +131,11 @@ static mb_err check(const mb_model *m, const mb_diffuse *how, int64_t n, mb_canv
     if (how->steps < 1 || how->steps > MB_NOISE_STEPS)
         return mb_fail(MB_EINVAL, "%d sampling steps: expected 1 to %d", how->steps,
                        MB_NOISE_STEPS);
-    if (!(how->eta >= 0 && how->eta <= 1) || !isfinite(how->guidance))
-        return mb_fail(MB_EINVAL, "eta %g, guidance %g: expected 0 to 1 and a finite number",
-                       how->eta, how->guidance);
+    if (!(how->eta >= 0 && how->eta <= 1) || !isfinite(how->guidance) || !(how->limit > 0))
+        return mb_fail(MB_EINVAL,
+                       "eta %g, guidance %g, limit %g: expected 0 to 1, a finite number and one "
+                       "above 0",
+                       how->eta, how->guidance, how->limit);
     if (n < 1 || canvas.patches < 1)
         return mb_fail(MB_EINVAL, "%lld images of %lld patches: expected some", (long long)n,
                        (long long)canvas.patches);

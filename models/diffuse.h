@@ -12,6 +12,7 @@ typedef struct mb_diffuse {
     double guidance;               /* w of u + w (c - u), from what is predicted with the prompt (c)
                                       and with the bare one (u); 1: with the prompt alone */
     enum mb_prediction prediction; /* what the model was trained to say */
+    double limit;                  /* images lie in -limit .. limit, and so does what is guessed */
 } mb_diffuse;
 
 typedef struct mb_prompt {   /* what stands before an image, to its BOI */
@@ -26,7 +27,7 @@ typedef struct mb_canvas { /* what stands where the image is to be */
     int64_t patches;
 } mb_canvas;
 
-/* OUT (n, patches, S): an image for each of N prompts, numbers in -1 .. 1. BARE is the prompt of an
+/* OUT (n, patches, S): an image for each of N prompts. BARE is the prompt of an
    image without a caption, looked at when guidance is not 1. An image depends on its prompt and the
    prompt's key, and where experts choose without cuts on the others, too. */
 mb_err mb_diffuse_images(mb_model *m, const mb_diffuse *how, const mb_prompt *prompt, int64_t n,

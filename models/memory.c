@@ -92,13 +92,21 @@ static int64_t route_bytes(const mb_model *m)
     return 22 * t + g->layers * layer * (g->recompute == MB_RECOMPUTE_LAYER ? 2 : 1);
 }
 
-static uint64_t matrix_elements(const mb_model *m)
+/* Of matrices that have copies. */
+static uint64_t copied_elements(const mb_model *m, mb_keeping keeping)
 {
+    bool routed = m->arch->ffn == MB_BY_ROUTER;
+    int64_t s = routed ? routed_rows(m, keeping.padded) : rows(m);
     uint64_t n = 0;
 
-    for (size_t i = 0; i < m->n_params; i++)
-        if (m->params[i].kind == MB_MATRIX)
-            n += (uint64_t)mb_count(&m->params[i].t);
+    for (size_t i = 0; i < m->n_params; i++) {
+        const mb_tensor *w = &m->params[i].t;
+        bool passes =
+            w->slices > 1 && s >= keeping.few * w->slices && s <= keeping.many * w->slices;
+
+        if (m->params[i].kind == MB_MATRIX && !passes)
+            n += (uint64_t)mb_count(w);
+    }
     return n;
 }
 
@@ -114,7 +122,7 @@ static mb_memory memory_kept(const mb_model *m, mb_keeping keeping)
         .weights = weights,
         .gradients = weights,
         .moments = 2 * weights,
-        .copies = (uint64_t)keeping.copies * matrix_elements(m),
+        .copies = (uint64_t)keeping.copies * copied_elements(m, keeping),
         .activations =
             (uint64_t)(keeping.activation * activation_elements(m, routed_rows(m, keeping.padded))),
         .routes = (uint64_t)(route_bytes(m) + g->batch * g->len * patch_memory(m).bytes),

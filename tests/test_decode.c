@@ -161,17 +161,18 @@ Test(decode, a_cache_changes_rounding_alone_on_cpu)
 
 /* ---- patches -------------------------------------------------------------------------------- */
 
-enum { PATCH = 3, IMAGE = 2, PATCHES = 4 }; /* positions 2 .. 5 of every document are an image */
+enum { MOST = 8, IMAGE = 2, PATCHES = 4 }; /* positions 2 .. 5 of every document are an image */
 
 typedef struct shown { /* documents with clean patches */
     documents d;
     int32_t noise[B * L];
-    float noisy[B * L * PATCH];
+    int patch; /* numbers of one */
+    float noisy[B * L * MOST];
 } shown;
 
 static shown draw_shown(const mb_model_config *config)
 {
-    shown s = { .d = draw_documents(config) };
+    shown s = { .d = draw_documents(config), .patch = config->patch };
 
     for (int i = 0; i < B * L; i++) {
         bool inside = i % L >= IMAGE && i % L < IMAGE + PATCHES;
@@ -179,7 +180,7 @@ static shown draw_shown(const mb_model_config *config)
         s.d.modality[i] = inside ? MB_IMAGE : MB_TEXT;
         s.d.token[i] = inside ? config->vocab - 1 : s.d.token[i];
         s.noise[i] = inside ? 0 : -1;
-        for (int j = i * PATCH; j < (i + 1) * PATCH; j++)
+        for (int j = i * s.patch; j < (i + 1) * s.patch; j++)
             s.noisy[j] = (float)mb_normal(mb_key(3, "patch", 0, 0), (uint64_t)j);
     }
     return s;
@@ -193,14 +194,14 @@ static float *whole_logits_of_shown(mb_model *m, const shown *s)
     cr_assert_eq(mb_batch_from_tokens(s->d.token, s->d.modality, B, L, mb_model_settings(m)->vocab,
                                       BOS, &batch),
                  MB_OK);
-    mb_batch_hold_patches(&batch, PATCH);
+    mb_batch_hold_patches(&batch, s->patch);
     for (int i = 0; i < B * L; i++)
         if (s->noise[i] == 0) {
             batch.noise[i] = 0;
             batch.target[i] = -1;
             batch.hi[i] = IMAGE + PATCHES - 1;
         }
-    memcpy(batch.noisy, s->noisy, sizeof s->noisy);
+    memcpy(batch.noisy, s->noisy, (size_t)(B * L * s->patch) * sizeof *s->noisy);
     logits = tiny_logits(m, &batch);
     mb_batch_free(&batch);
     return logits;
@@ -219,7 +220,8 @@ static void feed_shown(mb_decoder *decoder, const shown *s, int at, float *logit
         rows.d.token[n] = s->d.token[i];
         rows.d.modality[n] = s->d.modality[i];
         rows.noise[n] = s->noise[i];
-        memcpy(rows.noisy + n * PATCH, s->noisy + i * PATCH, PATCH * sizeof *s->noisy);
+        memcpy(rows.noisy + n * s->patch, s->noisy + i * s->patch,
+               (size_t)s->patch * sizeof *s->noisy);
         sequence[n++] = i / L;
     }
     cr_assert_eq(mb_decoder_feed(decoder,
@@ -234,7 +236,7 @@ static void feed_shown(mb_decoder *decoder, const shown *s, int at, float *logit
 }
 
 /* After an image, and after an id behind it, which looks back at it. */
-static void expect_same_after_images(mb_ctx *c, const mb_arch *arch, double most)
+static void expect_same_after_images(mb_ctx *c, const mb_arch *arch, int how, double most)
 {
     mb_model_config config = tiny_config(arch);
     int64_t v = config.vocab;
@@ -244,7 +246,7 @@ static void expect_same_after_images(mb_ctx *c, const mb_arch *arch, double most
     mb_model *m;
     shown s;
 
-    config.patch = PATCH;
+    tiny_images(&config, how);
     config.norm = MB_PRE;
     batch = tiny_batch(&config, 1, 0.5);
     m = tiny_model(c, arch, &config, 5);
@@ -279,8 +281,10 @@ static void expect_images_everywhere(const char *backend, double most)
 {
     mb_ctx *c = tiny_ctx(backend);
 
-    for (const mb_arch *a = mb_archs; a->name; a++)
-        expect_same_after_images(c, a, most);
+    for (const mb_arch *a = mb_archs; a->name; a++) {
+        expect_same_after_images(c, a, TINY_PATCHES, most);
+        expect_same_after_images(c, a, TINY_UNET, most);
+    }
     mb_ctx_close(c);
 }
 
@@ -295,7 +299,7 @@ Test(decode, patches_that_are_none_are_refused)
     static const int32_t noise[] = { 1, 0, 0 };
     static const uint8_t modality[] = { MB_IMAGE, MB_TEXT, MB_IMAGE };
     mb_ctx *c = tiny_ctx("ref");
-    float numbers[PATCH] = { 0 }, logits[B * 32];
+    float numbers[MOST] = { 0 }, logits[B * 32];
 
     for (int i = 0; i < 3; i++) { /* behind noise; of text; of a model that has none */
         mb_model_config config = tiny_config(mb_arch_find("dense"));
@@ -304,7 +308,7 @@ Test(decode, patches_that_are_none_are_refused)
         mb_decoder *d;
         mb_model *m;
 
-        config.patch = i < 2 ? PATCH : 0;
+        tiny_images(&config, i < 2 ? TINY_PATCHES : TINY_IDS);
         m = tiny_model(c, mb_arch_find("dense"), &config, 1);
         d = open_decoder(m);
         cr_expect_eq(mb_decoder_feed(d, &rows, logits), MB_EINVAL);

@@ -31,7 +31,7 @@ static double sample_normal(const mb_diffuse *how, double s, double z, uint64_t 
 Test(diffuse, ddim_takes_noise_to_the_data_it_stands_for)
 {
     for (int what = MB_EPSILON; what <= MB_VELOCITY; what++) {
-        mb_diffuse how = { .steps = 250, .prediction = (enum mb_prediction)what };
+        mb_diffuse how = { .steps = 250, .limit = 1, .prediction = (enum mb_prediction)what };
 
         for (double z = -1.5; z <= 1.5; z += 0.75)
             cr_expect_float_eq(sample_normal(&how, 0.25, z, 0), 0.25 * z, 0.005, "%g: %g", z,
@@ -43,7 +43,7 @@ Test(diffuse, ddim_takes_noise_to_the_data_it_stands_for)
 Test(diffuse, ddpm_draws_from_the_data)
 {
     enum { N = 2000 };
-    mb_diffuse how = { .steps = 100, .eta = 1 };
+    mb_diffuse how = { .steps = 100, .eta = 1, .limit = 1 };
     double square = 0, with_start = 0;
 
     for (int i = 0; i < N; i++) {
@@ -60,10 +60,12 @@ Test(diffuse, ddpm_draws_from_the_data)
 /* What is guessed is kept to where images lie. */
 Test(diffuse, nothing_leaves_the_range_of_images)
 {
-    mb_diffuse how = { .steps = 10 };
+    mb_diffuse how = { .steps = 10, .limit = 1 };
 
     cr_expect_eq(mb_diffuse_step(&how, 100, 0, 5, 0, 0), 1);
     cr_expect_eq(mb_diffuse_step(&how, 1000, 0, -5, 0, 0), -1);
+    how.limit = 4;
+    cr_expect_eq(mb_diffuse_step(&how, 1000, 0, -5, 0, 0), -4);
 }
 
 /* ---- models --------------------------------------------------------------------------------- */
@@ -123,7 +125,7 @@ Test(diffuse, the_key_and_the_prompt_decide)
 
     for (int i = 0; i < 3; i++) {
         painter p = open_painter(archs[i]);
-        mb_diffuse how = { .steps = 5, .guidance = 1 };
+        mb_diffuse how = { .steps = 5, .guidance = 1, .limit = 1 };
         mb_prompt another = prompts[0];
         float a[2 * NUMBERS], b[2 * NUMBERS], other[NUMBERS];
 
@@ -151,7 +153,7 @@ Test(diffuse, the_key_and_the_prompt_decide)
 Test(diffuse, guidance_goes_from_bare_to_prompted)
 {
     painter p = open_painter("dense");
-    mb_diffuse how = { .steps = 5 };
+    mb_diffuse how = { .steps = 5, .limit = 1 };
     float none[NUMBERS], one[NUMBERS], half[NUMBERS], of_bare[NUMBERS];
 
     paint(&p, how, 0, 1, none);
@@ -170,11 +172,12 @@ Test(diffuse, what_cannot_be_sampled_is_refused)
 {
     painter p = open_painter("dense");
     mb_canvas canvas = { .token = 20, .patches = PATCHES };
-    static const mb_diffuse bad[] = { { .steps = 0 },
-                                      { .steps = MB_NOISE_STEPS + 1 },
-                                      { .steps = 1, .eta = 2 },
-                                      { .steps = 1, .guidance = NAN } };
-    mb_diffuse good = { .steps = 1, .guidance = 1 };
+    static const mb_diffuse bad[] = { { .steps = 0, .limit = 1 },
+                                      { .steps = MB_NOISE_STEPS + 1, .limit = 1 },
+                                      { .steps = 1, .limit = 1, .eta = 2 },
+                                      { .steps = 1, .limit = 1, .guidance = NAN },
+                                      { .steps = 1 } };
+    mb_diffuse good = { .steps = 1, .guidance = 1, .limit = 1 };
     float out[NUMBERS];
 
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)

@@ -349,3 +349,33 @@ Test(jobs, metadata_rebuilds_the_model_and_what_its_ids_mean)
     free(jobs);
     free(path);
 }
+
+Test(jobs, a_setting_younger_than_a_checkpoint_has_its_default)
+{
+    char **metadata, **pair, *path = mb_format("%s/old.safetensors", folder);
+    mb_model_config config;
+    mb_job *jobs;
+    mb_ctx *c;
+    mb_model *m;
+    mb_described d;
+
+    cr_assert(eq(int, mb_settings_set(work.settings, "test", false, "model", "z_loss", "0.5"), 0));
+    mb_jobs_make(&bench, &work, 1, 1, 1, &jobs);
+    metadata = mb_metadata_new(&jobs[0], MB_FP32, "some-uuid", NULL);
+    for (pair = metadata; strcmp(pair[0], "model.z_loss"); pair += 2)
+        ;
+    pair[0][0] = 'M'; /* nobody's key */
+    config = mb_settings_model(work.settings, jobs[0].arch, mb_settings_sizes(work.data));
+    cr_assert(eq(int, mb_ctx_open("ref", MB_FP32, 1, &c), MB_OK));
+    cr_assert(eq(int, mb_model_open(c, jobs[0].arch->arch, &config, 7, &m), MB_OK));
+    cr_assert(eq(int, mb_checkpoint_save(path, m, (const char *const *)metadata), MB_OK));
+    cr_assert(eq(int, mb_metadata_read(path, &d), MB_OK), "%s", mb_message());
+    config = mb_settings_model(d.settings, &d.settings->arch[0], d.sizes);
+    cr_expect(eq(flt, config.z_loss, 0));
+    mb_model_close(m);
+    mb_ctx_close(c);
+    mb_described_free(&d);
+    mb_metadata_free(metadata);
+    free(jobs);
+    free(path);
+}

@@ -12,13 +12,15 @@
 
 enum { MOST = 6, RESULTS = 3 };
 
-/* Rows per group; N and K. More than one part of a sum is more than 352 of K, N or rows. */
+/* Rows per group; N and K. More than one part of a sum is more than 352 of K, N or rows. Slices
+   that meet 18 to 384 rows on average are packed on the way, others copied. */
 static const struct shape {
     int64_t rows[MOST], n, k;
 } shapes[] = {
     { { 1 }, 1, 1 },           { { 7, 0, 1, 13 }, 17, 31 },
     { { 0, 0, 199 }, 33, 48 }, { { 96, 97, 1, 0, 6, 5 }, 40, 353 },
     { { 400, 11 }, 367, 23 },  { { 2, 3, 1, 1, 2, 1 }, 97, 64 },
+    { { 5, 0, 9 }, 40, 353 },
 };
 
 typedef struct products { /* y, dx, dw: what the three kernels made */
@@ -146,6 +148,42 @@ static double loss_of(mb_model *m, const mb_batch *b)
 
     cr_assert_eq(mb_model_evaluate(m, b, &l), MB_OK);
     return l.sum[0] + l.sum[1];
+}
+
+/* Bytes that products of ROWS rows for each of the slices of W keep. */
+static size_t kept(const mb_tensor *w, int64_t rows)
+{
+    struct shape s = { .n = w->rows, .k = w->cols };
+    float *x = mb_zalloc((size_t)(MOST * rows * s.k), sizeof *x);
+    float *y = mb_zalloc((size_t)(MOST * rows * s.n), sizeof *y);
+    mb_ctx *c = test_open("cpu");
+    const mb_route *r;
+    size_t bytes;
+
+    for (int g = 0; g < MOST; g++)
+        s.rows[g] = rows;
+    r = route_of(c, &s);
+    c->be->gemm(c, y, x, w, r);
+    c->be->gemm_dx(c, x, y, w, r, false);
+    bytes = c->own;
+    mb_ctx_close(c);
+    free(x);
+    free(y);
+    return bytes;
+}
+
+Test(product, keeps_no_copies_of_slices_that_meet_some_rows_each)
+{
+    enum { N = 320, K = 352 };
+    size_t size = (size_t)MOST * N * K * sizeof(float);
+    mb_tensor w = { .slices = MOST, .rows = N, .cols = K, .rank = 3, .parameter = true };
+
+    w.data = mb_zalloc(size, 1);
+    cr_expect_lt(kept(&w, 18), size);
+    cr_expect_lt(kept(&w, 64), size);
+    cr_expect_geq(kept(&w, 17), 2 * size);
+    cr_expect_geq(kept(&w, 385), 2 * size);
+    free(w.data);
 }
 
 /* Opens a model on a ctx of its own, where nothing can be packed yet, with the weights in PATH. */

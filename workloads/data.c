@@ -22,6 +22,13 @@ int mb_data_patch(const mb_data *d)
     return d->ids.patch;
 }
 
+double mb_data_patch_limit(const mb_data *d)
+{
+    enum { DEVIATIONS = 5 }; /* further off lies one of a million normal numbers, or none */
+
+    return d->ids.half ? DEVIATIONS : 1;
+}
+
 size_t mb_data_patch_bytes(const mb_data *d)
 {
     return mb_patch_size(&d->ids);

@@ -90,6 +90,8 @@ void mb_data_close(mb_data *d); /* accepts NULL */
 int mb_data_vocab(const mb_data *d);      /* V: text + image (+ speech) + specials */
 int mb_data_modalities(const mb_data *d); /* M: 1 with text alone, 2 with images, 3 with speech */
 int mb_data_patch(const mb_data *d);      /* S: numbers of an image's patch; 0: images are ids */
+/* Numbers of patches lie in -LIMIT .. LIMIT: of pixels 1; of latents, of variance 1, nearly all. */
+double mb_data_patch_limit(const mb_data *d);
 const char *mb_data_name(const mb_data *d);
 const char *mb_data_hash(const mb_data *d); /* SHA-256 over the contents of all prepared files */
 const char *mb_data_folder(const mb_data *d);

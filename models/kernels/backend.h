@@ -16,9 +16,9 @@
 
 typedef struct mb_backend {
     const char *name;
-    bool computes;         /* false: kernels touch no memory, and neither may op.c */
-    bool bf16;             /* knows MB_BF16 */
-    int copies, head_rows; /* mb_keeping */
+    bool computes;                    /* false: kernels touch no memory, and neither may op.c */
+    bool bf16;                        /* knows MB_BF16 */
+    int copies, few, many, head_rows; /* mb_keeping */
     bool device; /* has memory of its own, in which activations are stored in the precision, and
                     learned routes have room for their capacity */
     mb_err (*open)(mb_precision precision, int threads, mb_ctx **out);

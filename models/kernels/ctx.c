@@ -147,8 +147,12 @@ mb_keeping mb_ctx_keeping(const mb_ctx *c)
 {
     bool copies = !c->be->device || c->stored == MB_BF16; /* a device takes weights as they are */
 
-    return (mb_keeping){ (int)mb_size(c->stored), copies ? c->be->copies : 0, c->be->head_rows,
-                         c->padded };
+    return (mb_keeping){ .activation = (int)mb_size(c->stored),
+                         .copies = copies ? c->be->copies : 0,
+                         .few = c->be->few,
+                         .many = c->be->many,
+                         .head_rows = c->be->head_rows,
+                         .padded = c->padded };
 }
 
 void mb_ctx_reset(mb_ctx *c)

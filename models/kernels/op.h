@@ -58,7 +58,8 @@ size_t mb_ctx_held(const mb_ctx *c);
 size_t mb_ctx_free_bytes(mb_ctx *c);
 typedef struct mb_keeping { /* what makes a backend need more or less memory than another */
     int activation;         /* bytes of an element of an activation */
-    int copies;             /* bytes that products keep beside each element of a matrix */
+    int copies;             /* bytes that products keep beside each element of a matrix, */
+    int few, many;          /* but not of slices that meet FEW to MANY rows each, of several */
     int head_rows;          /* rows of logits that each thread holds at once */
     bool padded;            /* learned routes have room for their capacity */
 } mb_keeping;

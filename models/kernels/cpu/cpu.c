@@ -82,7 +82,9 @@ const mb_backend mb_cpu = {
     .computes = true,
     .bf16 = true,
     .copies = 2 * sizeof(float), /* weights.c: both layouts */
-    .head_rows = 96,             /* classify.c */
+    .few = FEW_ROWS,
+    .many = MANY_ROWS,
+    .head_rows = 96, /* classify.c */
     .open = cpu_open,
     .close = cpu_close,
     MB_HOST_SLOTS,

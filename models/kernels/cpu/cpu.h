@@ -86,10 +86,23 @@ static inline int64_t routed_row(const mb_route *r, int64_t k)
    (tile.h) of its transpose, for y = x w^T, or of itself, for dx = dy w. */
 enum layout { TURNED, STRAIGHT };
 
+/* Where each slice of several meets so many rows, on average, its panels are packed on the way to
+   their product and no copy is kept. All of the rows then stay in the second-level cache while the
+   panels pass, and both layouts together cost less than to write and read copies that serve once.
+   Fewer rows occur in decoding, where copies serve token after token. */
+enum { FEW_ROWS = 18, MANY_ROWS = 384 };
+
 /* All slices of w, packed; one after another, slice_size() floats each. Valid until the weights
    change. */
 const float *packed_weights(mb_ctx *c, const mb_tensor *w, enum layout layout);
 int64_t slice_size(const mb_tensor *w, enum layout layout);
+
+/* One panel of a slice, that which begins with column J, from its row K on: DEPTH rows. Or asks the
+   second-level cache for N of the DEPTH lines that this will read, from line BEGIN on. */
+void pack_part(const mb_ctx *c, float *to, const mb_tensor *w, enum layout layout, int64_t slice,
+               int64_t j, int64_t k, int64_t depth);
+void ask_for_part(const mb_tensor *w, enum layout layout, int64_t slice, int64_t j, int64_t k,
+                  int64_t depth, int64_t begin, int64_t n);
 void weights_free(cpu_ctx *c);
 
 void rotations_free(rotations *r);

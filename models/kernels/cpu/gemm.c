@@ -48,15 +48,18 @@ typedef struct product { /* c (S, N) = or += a (S, K) times panels of (K, N), by
     const mb_ctx *ctx;
     const mb_tensor *w;
     const mb_route *r;
-    const float *a, *panels;
+    enum layout layout;      /* of w */
+    const float *a, *panels; /* panels: of all slices; NULL: packed on the way */
     float *c;
     int64_t n, k, slice; /* slice: floats between the panels of two slices */
+    int64_t block;       /* strips that pass a panel at once */
     bool add;
 } product;
 
 typedef struct share { /* of a thread: strips of all groups together, and columns */
     int64_t from, to, left, right;
-    float *space; /* (BLOCK * TILE_ROWS, DEPTH) */
+    float *panel; /* (DEPTH, TILE_COLS) */
+    float *space; /* of operand_of() */
 } share;
 
 /* N rows of a, as rows of whole strips: zeros beyond. */
@@ -67,37 +70,74 @@ static void copy_rows(float *to, const float *a, int64_t lda, int64_t n, int64_t
     memset(to + n * depth, 0, (size_t)((strips_in(n) * TILE_ROWS - n) * depth) * sizeof *to);
 }
 
-/* Rows begin .. end-1, at most a block, of group g. */
-static void multiply_block(const product *p, const share *s, const range *g, int64_t begin,
-                           int64_t end)
+typedef struct operand {   /* rows of a, in strips: all as they are, but for the last ones */
+    const float *a, *rest; /* rest: strips from WHOLE on, packed */
+    int64_t lda, whole;
+} operand;
+
+/* Strips that are whole are read where they are, in fp32. */
+static operand operand_of(const product *p, const share *s, const float *a, int64_t rows,
+                          int64_t depth)
 {
-    int64_t part = part_of(p->k, DEPTH), strips = strips_in(end - begin);
+    int64_t whole = p->ctx->precision == MB_FP32 ? rows / TILE_ROWS : 0;
+
+    copy_rows(s->space, a + whole * TILE_ROWS * p->k, p->k, rows - whole * TILE_ROWS, depth);
+    as_operands(p->ctx, s->space, (strips_in(rows) - whole) * TILE_ROWS * depth);
+    return (operand){ a, s->space, p->k, whole };
+}
+
+/* DEPTH rows from K on of a panel that begins with column J: packed before, or now. */
+static const float *panel_of(const product *p, const share *s, int64_t slice, int64_t j, int64_t k,
+                             int64_t depth)
+{
+    if (p->panels)
+        return p->panels + slice * p->slice + j * p->k + k * TILE_COLS;
+    pack_part(p->ctx, s->panel, p->w, p->layout, slice, j, k, depth);
+    return s->panel;
+}
+
+/* Asks for part I of the panel that panel_of() will be asked for next. */
+static void ask_for_panel(const product *p, int64_t slice, int64_t j, int64_t k, int64_t depth,
+                          int64_t i, int64_t some)
+{
+    if (p->panels)
+        ask_for(p->panels + slice * p->slice + j * p->k + k * TILE_COLS, depth, i * some, some);
+    else
+        ask_for_part(p->w, p->layout, slice, j, k, depth, i * some, some);
+}
+
+/* Columns J .. of a panel, of the rows G, which are A. */
+static void multiply_panel(const product *p, const share *s, const range *g, const operand *a,
+                           int64_t j, int64_t k, int64_t depth)
+{
+    int64_t strips = strips_in(g->rows), some = part_of_panel(depth, strips);
+    int64_t next = j + TILE_COLS < s->right ? j + TILE_COLS : s->left;
+    const float *panel = panel_of(p, s, g->slice, j, k, depth);
+    float *c = p->c + g->begin * p->n + j;
+
+    for (int64_t i = 0; i < strips; i++, c += TILE_ROWS * p->n) {
+        bool whole = i < a->whole;
+        int64_t lda = whole ? a->lda : depth;
+        const float *strip =
+            whole ? a->a + i * TILE_ROWS * lda : a->rest + (i - a->whole) * TILE_ROWS * lda;
+
+        ask_for_panel(p, g->slice, next, k, depth, i, some);
+        tile_rows_at(c, p->n, strip, lda, j == s->left ? TILE_ROWS * lda : 0, panel, depth,
+                     p->add || k > 0, g->rows - i * TILE_ROWS, p->n - j);
+    }
+}
+
+/* Rows of one group, at most a block. */
+static void multiply_block(const product *p, const share *s, range g)
+{
+    int64_t part = part_of(p->k, DEPTH);
 
     for (int64_t k = 0; k < p->k; k += part) {
-        int64_t depth = smaller(p->k - k, part), lda = p->k;
-        const float *a = p->a + begin * lda + k;
-        int64_t some = part_of_panel(depth, strips);
-        const float *panels = p->panels + g->slice * p->slice + k * TILE_COLS;
+        int64_t depth = smaller(p->k - k, part);
+        operand a = operand_of(p, s, p->a + g.begin * p->k + k, g.rows, depth);
 
-        if ((end - begin) % TILE_ROWS || p->ctx->precision != MB_FP32) {
-            copy_rows(s->space, a, lda, end - begin, depth);
-            as_operands(p->ctx, s->space, strips * TILE_ROWS * depth);
-            a = s->space;
-            lda = depth;
-        }
-        for (int64_t j = s->left; j < s->right; j += TILE_COLS) {
-            const float *panel = panels + j * p->k;
-            const float *next = j + TILE_COLS < s->right ? panel + TILE_COLS * p->k : panels;
-
-            for (int64_t i = 0; i < strips; i++) {
-                int64_t row = begin + i * TILE_ROWS;
-
-                ask_for(next, depth, i * some, some);
-                tile_rows_at(p->c + row * p->n + j, p->n, a + i * TILE_ROWS * lda, lda,
-                             j == s->left ? TILE_ROWS * lda : 0, panel, depth, p->add || k > 0,
-                             end - row, p->n - j);
-            }
-        }
+        for (int64_t j = s->left; j < s->right; j += TILE_COLS)
+            multiply_panel(p, s, &g, &a, j, k, depth);
     }
 }
 
@@ -108,9 +148,11 @@ static void multiply_share(const product *p, share s)
         int64_t strips = strips_in(g.rows);
         int64_t begin = s.from < 0 ? 0 : s.from, end = smaller(s.to, strips);
 
-        for (int64_t at = begin; at < end; at += BLOCK)
-            multiply_block(p, &s, &g, g.begin + at * TILE_ROWS,
-                           g.begin + smaller(smaller(at + BLOCK, end) * TILE_ROWS, g.rows));
+        for (int64_t at = begin; at < end; at += p->block) {
+            int64_t row = at * TILE_ROWS, to = smaller(at + p->block, end) * TILE_ROWS;
+
+            multiply_block(p, &s, (range){ g.begin + row, smaller(to, g.rows) - row, g.slice });
+        }
         s.from -= strips;
         s.to -= strips;
     }
@@ -120,7 +162,9 @@ static void multiply(mb_ctx *c, const product *p)
 {
     enum { EACH = 8 }; /* strips of a thread, at least, before columns are shared instead */
     int64_t strips = 0, panels = (p->n + TILE_COLS - 1) / TILE_COLS;
-    int64_t room = aligned(BLOCK * TILE_ROWS * part_of(p->k, DEPTH));
+    int64_t panel = DEPTH * TILE_COLS;
+    int64_t rest = (c->precision == MB_FP32 ? 1 : p->block) * TILE_ROWS * part_of(p->k, DEPTH);
+    int64_t room = aligned(panel + rest);
     float *space = cpu_space(c, room * c->threads);
 
     for (int i = 0; i < ranges(p->w, p->r); i++)
@@ -128,7 +172,8 @@ static void multiply(mb_ctx *c, const product *p)
 #pragma omp parallel num_threads(c->threads)
     {
         int me = omp_get_thread_num(), threads = omp_get_num_threads();
-        share s = { 0, strips, 0, p->n, space + room * me };
+        float *own = space + room * me;
+        share s = { 0, strips, 0, p->n, own, own + panel };
 
         if (strips >= EACH * threads) {
             s.from = strips * me / threads;
@@ -141,17 +186,33 @@ static void multiply(mb_ctx *c, const product *p)
     }
 }
 
+/* Are weights packed on the way? */
+static bool on_the_way(const mb_tensor *w, const mb_route *r)
+{
+    return w->slices > 1 && r->rows >= FEW_ROWS * r->groups && r->rows <= MANY_ROWS * r->groups;
+}
+
+static product product_of(mb_ctx *c, float *to, const float *a, const mb_tensor *w,
+                          enum layout layout, const mb_route *r)
+{
+    bool turned = layout == TURNED, packed = !on_the_way(w, r);
+
+    return (product){ .ctx = c,
+                      .w = w,
+                      .r = r,
+                      .layout = layout,
+                      .a = a,
+                      .panels = packed ? packed_weights(c, w, layout) : NULL,
+                      .c = to,
+                      .n = turned ? w->rows : w->cols,
+                      .k = turned ? w->cols : w->rows,
+                      .slice = slice_size(w, layout),
+                      .block = packed ? BLOCK : MANY_ROWS / TILE_ROWS };
+}
+
 void cpu_gemm(mb_ctx *c, float *y, const float *x, const mb_tensor *w, const mb_route *r)
 {
-    product p = { .ctx = c,
-                  .w = w,
-                  .r = r,
-                  .a = x,
-                  .panels = packed_weights(c, w, TURNED),
-                  .c = y,
-                  .n = w->rows,
-                  .k = w->cols,
-                  .slice = slice_size(w, TURNED) };
+    product p = product_of(c, y, x, w, TURNED, r);
 
     multiply(c, &p);
 }
@@ -159,17 +220,9 @@ void cpu_gemm(mb_ctx *c, float *y, const float *x, const mb_tensor *w, const mb_
 void cpu_gemm_dx(mb_ctx *c, float *dx, const float *dy, const mb_tensor *w, const mb_route *r,
                  bool add)
 {
-    product p = { .ctx = c,
-                  .w = w,
-                  .r = r,
-                  .a = dy,
-                  .panels = packed_weights(c, w, STRAIGHT),
-                  .c = dx,
-                  .n = w->cols,
-                  .k = w->rows,
-                  .slice = slice_size(w, STRAIGHT),
-                  .add = add };
+    product p = product_of(c, dx, dy, w, STRAIGHT, r);
 
+    p.add = add;
     multiply(c, &p);
 }
 

@@ -1,7 +1,7 @@
-/* Packed copies of weights for the matrix products. That of a parameter is made when a product
-   first asks for it and then serves all products, of all passes and micro-batches, until the
-   parameters change. The copies lie in one arena, which the change empties: a steady training step
-   fills the memory of the step before. */
+/* Weights as the matrix products take them: packed, on the way to one product or as copies. The
+   copy of a parameter is made when a product first asks for it and then serves all products, of all
+   passes and micro-batches, until the parameters change. The copies lie in one arena, which the
+   change empties: a steady training step fills the memory of the step before. */
 #include "models/kernels/cpu/cpu.h"
 
 #include "models/kernels/arena.h"
@@ -25,26 +25,43 @@ int64_t slice_size(const mb_tensor *w, enum layout layout)
     return panels_of(w, layout) * TILE_COLS * (layout == TURNED ? w->cols : w->rows);
 }
 
+void pack_part(const mb_ctx *c, float *to, const mb_tensor *w, enum layout layout, int64_t slice,
+               int64_t j, int64_t k, int64_t depth)
+{
+    const float *from = mb_f32(w) + slice * w->rows * w->cols;
+
+    if (layout == TURNED) {
+        const float *row[TILE_COLS];
+
+        for (int64_t i = 0; i < TILE_COLS; i++)
+            row[i] = from + (j + i) * w->cols + k;
+        pack_turned(to, row, w->rows - j, depth);
+    } else
+        pack_panel(to, from + k * w->cols + j, depth, w->cols, w->cols - j);
+    as_operands(c, to, depth * TILE_COLS);
+}
+
+void ask_for_part(const mb_tensor *w, enum layout layout, int64_t slice, int64_t j, int64_t k,
+                  int64_t depth, int64_t begin, int64_t n)
+{
+    const float *from = mb_f32(w) + slice * w->rows * w->cols;
+
+    for (int64_t i = begin; i < smaller(begin + n, depth); i++)
+        if (layout == STRAIGHT)
+            __builtin_prefetch(from + (k + i) * w->cols + j, 0, 2);
+        else
+            __builtin_prefetch(from + (j + i % TILE_COLS) * w->cols + k + i / TILE_COLS * LINE, 0,
+                               2);
+}
+
 static void pack(mb_ctx *c, float *to, const mb_tensor *w, enum layout layout)
 {
-    int64_t n = w->rows, k = w->cols, panels = panels_of(w, layout);
-    int64_t depth = layout == TURNED ? k : n;
+    int64_t panels = panels_of(w, layout), depth = layout == TURNED ? w->cols : w->rows;
 
 #pragma omp parallel for num_threads(c->threads)
-    for (int64_t i = 0; i < w->slices * panels; i++) {
-        int64_t begin = i % panels * TILE_COLS;
-        const float *from = mb_f32(w) + i / panels * n * k;
-
-        if (layout == TURNED) {
-            const float *row[TILE_COLS];
-
-            for (int64_t j = 0; j < TILE_COLS; j++)
-                row[j] = from + (begin + j) * k;
-            pack_turned(to + i * k * TILE_COLS, row, n - begin, k);
-        } else
-            pack_panel(to + i * n * TILE_COLS, from + begin, n, k, k - begin);
-        as_operands(c, to + i * depth * TILE_COLS, depth * TILE_COLS);
-    }
+    for (int64_t i = 0; i < w->slices * panels; i++)
+        pack_part(c, to + i * depth * TILE_COLS, w, layout, i / panels, i % panels * TILE_COLS, 0,
+                  depth);
 }
 
 static panels_copy *find(const cpu_ctx *c, const mb_tensor *w, enum layout layout)
