@@ -17,8 +17,8 @@ static mb_settings *load(const char *path, const char *archs)
     return s;
 }
 
-/* Without norms, as published labels are derived; the labels are 37M, 94M, 443M, and 163M with a U-Net
-   of 0.27B. */
+/* Without norms, as published labels are derived; the labels are 37M, 94M, 443M, and 163M with a
+   U-Net of 0.27B. */
 Test(estimate, published_sizes_have_the_published_parameters)
 {
     static const struct {
