@@ -42,6 +42,30 @@ holds "the table names the files" grep -q 'text *speech .*text-speech.{txt,wav}'
 holds "the same seed gives the same sound" samples -o again
 holds "indeed" diff -r a.samples/4 again
 
+# ---- quality: each direction between modalities, voices apart
+quality() {
+    "$MOTBENCH" quality 4 --db a.db --threads 1 --documents 12 --samples 8 --format csv >"$1" 2>"$work/err"
+}
+ask() { # CONDITION: what is counted of the run's quality
+    sqlite3 a.db "SELECT count(DISTINCT metric || modality || split) FROM v_quality WHERE how LIKE '%documents%'
+        AND value IS NOT NULL AND $1"
+}
+holds "quality is measured" quality one.csv
+holds "in each direction" [ "$(ask "metric GLOB 'loss given [tis]*' AND split = 'val-human'")" = 6 ]
+holds "bits per second, human and synthetic, after a text and after nothing" [ "$(ask "metric IN
+    ('bits per second given text', 'bits per second given nothing') AND split IN ('val-human', 'val-synthetic')
+    AND bound_is = 'baseline' AND abs(value) < 1000")" = 4 ]
+holds "an unseen voice is held against those of training" [ "$(ask "split = 'test-unseen' AND bound_is = 'floor'
+    AND metric LIKE '%per second%'")" = 2 ]
+holds "which is their own value" [ "$(sqlite3 a.db "SELECT u.bound = s.value FROM v_quality u JOIN v_quality s
+    USING (run_id, metric, modality) WHERE u.split = 'test-unseen' AND s.split = 'test-synthetic'
+    AND metric = 'loss given text'")" = 1 ]
+holds "speech finds its text and its image, and these find it" [ "$(ask "metric LIKE 'recall at 1 given %'
+    AND split = 'val-human' AND bound_is = 'ceiling' AND value BETWEEN 0 AND bound AND
+    (modality = 'speech' OR metric LIKE '%speech')")" = 4 ]
+holds "it is measured again" quality two.csv
+holds "to the same numbers" cmp one.csv two.csv
+
 refuses 1 "expected kind = chameleon-speech" train c.db -S workload.data=procedural-speech
 refuses 1 "expected kind = chameleon$" "$MOTBENCH" run "$home/workloads/smoke-speech.ini" --db c.db --quiet \
     -S workload.data=procedural
