@@ -173,15 +173,16 @@ static void add_loss(measuring *m, const sums *s, bool alone)
 }
 
 /* What an answer is likelier by for its prompt: than with none, where what captions say is the most
-   that they can tell of an image or an image of them; than with another document's, which misleads
-   and so may cost more than that. */
+   that they can tell of an image (an image tells a text more: that it is a caption at all); than
+   with another document's, which misleads and so may cost more than that. */
 static void add_gains(measuring *m, const sums *s)
 {
-    bool pairs = m->group->section == MB_PAIRS && !isnan(m->said_bits);
+    bool told = m->group->section == MB_PAIRS && m->way.answer == MB_IMAGE && !isnan(m->said_bits);
     double n = (double)s->n * log(2);
 
     mb_quality_add(m->q, "gain in bits", m->way.prompt, m->way.answer, m->group->name,
-                   (s->alone - s->own) / n, s->n, m->said_bits, pairs ? "ceiling" : NULL);
+                   (s->alone - s->own) / n, s->n, told ? m->said_bits : 0,
+                   told ? "ceiling" : "baseline");
     mb_quality_add(m->q, "gain over another in bits", m->way.prompt, m->way.answer, m->group->name,
                    (s->other - s->own) / n, s->n, 0, "baseline");
 }
