@@ -133,7 +133,8 @@ mb_err mb_spool_add(mb_spool *s, enum mb_split split, enum mb_section section, m
     if (fwrite(&r, sizeof r, 1, s->document[file]) != 1 ||
         fwrite(where, 1, (size_t)r.where, s->document[file]) != (size_t)r.where ||
         fwrite(d->token, 1, bytes, s->document[file]) != bytes ||
-        fwrite(d->patch, 1, d->patch_bytes, s->document[file]) != d->patch_bytes)
+        (d->patch_bytes &&
+         fwrite(d->patch, 1, d->patch_bytes, s->document[file]) != d->patch_bytes))
         return failed(s);
     s->size[file] += (int64_t)sizeof r + r.where + (int64_t)bytes + r.patches;
     s->count[file]++;
