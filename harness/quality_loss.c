@@ -10,6 +10,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { CANDIDATES = 50, FEWEST = 10, UNITS_PER_SECOND = 25 };
 
@@ -231,10 +232,14 @@ static bool same_prompt(const measuring *m, int64_t a, int64_t b)
     const mb_segment *x = &m->document[a].part[m->way.prompt],
                      *y = &m->document[b].part[m->way.prompt];
 
-    for (int64_t i = 0; x->n == y->n && i < x->n; i++)
+    if (x->n != y->n)
+        return false;
+    if (x->patch)
+        return !memcmp(x->patch, y->patch, (size_t)x->n * mb_data_patch_bytes(m->l->data));
+    for (int64_t i = 0; i < x->n; i++)
         if (x->token[i] != y->token[i])
             return false;
-    return x->n == y->n;
+    return true;
 }
 
 static void add_recall(measuring *m, const mb_scored *list, int64_t n, int64_t k, const char *name)

@@ -100,6 +100,8 @@ holds "of both parts" [ "$(ask "SELECT sum(metric LIKE 'loss given %') || ' ' ||
 holds "losses are those of validation, but for noise and documents" [ "$(ask "SELECT abs(q.value - c.value) < 0.1
     FROM v_quality q JOIN v_curve c USING (run_id, modality) WHERE run_id = 1 AND q.metric = 'loss given text'
     AND c.step = 30 AND c.split = 'val' AND c.metric = 'loss' AND modality = 'image'")" = 1 ]
+holds "images of patches are told apart" [ "$(ask "SELECT min(bound) > 0.9 FROM v_quality
+    WHERE metric LIKE 'recall at 1 given image'")" = 1 ]
 cp "$work/out" first.csv
 holds "it is measured again" quality 1 3 4
 holds "to the same numbers" cmp "$work/out" first.csv
