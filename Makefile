@@ -77,7 +77,7 @@ ALL_H   := $(foreach d,$(FOLDERS) tests bench,$(wildcard $d/*.h)) \
 TEXTS   := $(wildcard results/*.sql plots/*.sql plots/*.gp profiles/*.sql profiles/*.ini bench/*.sql)
 obj      = $(addsuffix .o,$(patsubst %.c,$B/%,$(patsubst %.cpp,$B/%,$(patsubst %.cu,$B/%.cu,$1))))
 
-.PHONY: all cuda-check emulated deps test-deps demo test bench bench-peers bench-python gpu-check gpu-bundle golden fuzz fuzz-run layers format format-check analyse config help clean
+.PHONY: all cuda-check emulated deps test-deps demo test bench bench-peers bench-python gpu-check gpu-bundle bundle golden fuzz fuzz-run layers format format-check analyse config help clean
 all: $B/motbench
 .DELETE_ON_ERROR:
 $B/motbench: $(call obj,harness/main.c) $B/libmotbench.a
@@ -155,12 +155,14 @@ bench-peers: bench-python $B/bench/driver $B/bench/step ## against PyTorch, whic
 bench-python: ; @sh bench/peers.sh build/peers
 # What a GPU is checked with, and carried to a machine that builds nothing (ARCH=x86-64-v3 for one with
 # another processor): programs without debug information, and libraries that are neither the C library's
-# nor CUDA's.
+# nor CUDA's. Without pictures and sounds, whose libraries are half of all that would be carried.
 GPU_CHECK := $(addprefix $B/,motbench tests/all bench/driver bench/step bench/synthetic bench/tokens)
 BUNDLE    := build/gpu-bundle
 gpu-check: $(GPU_CHECK) ## on a machine with a GPU: is everything right, and how fast? (minutes)
 	@sh tests/gpu_check.sh $B
-gpu-bundle: $(GPU_CHECK) $(FAKES) ## build/gpu-bundle, to carry there: sh tests/gpu_check.sh .
+gpu-bundle: ## build/gpu-bundle, to carry there: sh tests/gpu_check.sh .
+	@$(MAKE) MEDIA=0 bundle
+bundle: $(GPU_CHECK) $(FAKES)
 	@rm -rf $(BUNDLE); mkdir -p $(BUNDLE)/tests $(BUNDLE)/bench $(BUNDLE)/lib
 	@for f in $(GPU_CHECK:$B/%=%); do strip -g -o $(BUNDLE)/$$f $B/$$f; done
 	@cp -r tests/golden tests/*.json tests/gpu_check.sh $(BUNDLE)/tests/; cp bench/peer.py $(BUNDLE)/bench/
