@@ -79,3 +79,13 @@ mb_data *data_open(const char *source)
     cr_assert_eq(mb_data_open(&r, &d), MB_OK, "%s", mb_message());
     return d;
 }
+
+mb_data *data_open_imported(const char *name)
+{
+    mb_data_request r = { .source = name };
+    mb_data *d;
+
+    cr_assert_eq(mb_data_open(&r, &d), MB_OK, "%s", mb_message());
+    cr_expect_eq(mb_data_verify(&r, NULL), MB_OK, "%s", mb_message());
+    return d;
+}

@@ -21,5 +21,7 @@ void data_flip(const char *path, long at);
 /* The procedural set, or the one of a source with its defaults, prepared and open. */
 mb_data *data_open_procedural(void);
 mb_data *data_open(const char *source);
+/* A set that was imported, verified and open. */
+mb_data *data_open_imported(const char *name);
 
 #endif

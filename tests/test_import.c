@@ -26,16 +26,6 @@ static mb_err import_as(const char *name, mb_import how, const char *text, const
     return mb_data_import(name, &how, NULL, NULL);
 }
 
-static mb_data *open_set(const char *name)
-{
-    mb_data_request r = { .source = name };
-    mb_data *d;
-
-    cr_assert_eq(mb_data_open(&r, &d), MB_OK, "%s", mb_message());
-    cr_expect_eq(mb_data_verify(&r, NULL), MB_OK, "%s", mb_message());
-    return d;
-}
-
 static void expect_document(const mb_data *d, enum mb_split split, int64_t i, const int32_t *want,
                             int64_t length)
 {
@@ -65,7 +55,7 @@ Test(import, documents_are_sorted_by_section_and_keep_the_order_of_their_parts)
                            "{\"segments\": [{\"image\": [1, 2]}, {\"text\": \"b\"}]}\n",
                            "{\"text\": \"y\"}\n"),
                  MB_OK, "%s", mb_message());
-    d = open_set("mine");
+    d = data_open_imported("mine");
     cr_expect_eq(mb_data_vocab(d), 286);
     cr_expect_eq(mb_data_modalities(d), 3);
     cr_expect_eq(d->ids.tokens_per_image, 2);
@@ -90,7 +80,7 @@ Test(import, items_of_one_key_stay_together)
     for (int i = 0; i < 400; i++)
         sprintf(text + strlen(text), "{\"text\": \"line %d\", \"key\": \"%d\"}\n", i, i / 4);
     cr_assert_eq(import_as("keys", usual, text, NULL), MB_OK, "%s", mb_message());
-    d = open_set("keys");
+    d = data_open_imported("keys");
     val = mb_data_documents(d, MB_VAL);
     all = val + mb_data_documents(d, MB_TRAIN);
     cr_expect(val % 4 == 0 && val > 60 && val < 140 && all == 400, "%lld of %lld", (long long)val,
@@ -110,7 +100,7 @@ Test(import, what_two_splits_share_is_refused_or_dropped)
     how.drop = true;
     cr_assert_eq(import_as("own", how, train, "{\"text\": \"c\"}\n{\"text\": \"b\"}\n"), MB_OK,
                  "%s", mb_message());
-    d = open_set("own");
+    d = data_open_imported("own");
     cr_expect(mb_data_documents(d, MB_TRAIN) == 1 && mb_data_documents(d, MB_VAL) == 2);
     mb_data_close(d);
 }
@@ -124,7 +114,7 @@ Test(import, an_explicit_split_goes_before_the_file)
                            "{\"text\": \"c\", \"split\": \"test\"}\n",
                            "{\"text\": \"d\"}\n"),
                  MB_OK, "%s", mb_message());
-    d = open_set("said");
+    d = data_open_imported("said");
     cr_expect(mb_data_documents(d, MB_TRAIN) == 1 && mb_data_documents(d, MB_VAL) == 2 &&
               mb_data_documents(d, MB_TEST) == 1);
     mb_data_close(d);

@@ -314,6 +314,21 @@ static const char *value_of(char **metadata, const char *key)
     return "";
 }
 
+/* A checkpoint of an untrained model of JOB at PATH. */
+static void save_model(const mb_job *job, const char *path, char **metadata)
+{
+    mb_model_config config =
+        mb_settings_model(work.settings, job->arch, mb_settings_sizes(work.data));
+    mb_ctx *c;
+    mb_model *m;
+
+    cr_assert(eq(int, mb_ctx_open("ref", MB_FP32, 1, &c), MB_OK));
+    cr_assert(eq(int, mb_model_open(c, job->arch->arch, &config, 7, &m), MB_OK));
+    cr_assert(eq(int, mb_checkpoint_save(path, m, (const char *const *)metadata), MB_OK));
+    mb_model_close(m);
+    mb_ctx_close(c);
+}
+
 Test(jobs, metadata_rebuilds_the_model_and_what_its_ids_mean)
 {
     mb_job *jobs;
@@ -328,11 +343,7 @@ Test(jobs, metadata_rebuilds_the_model_and_what_its_ids_mean)
     metadata = mb_metadata_new(&jobs[1], MB_BF16, "some-uuid", NULL);
     cr_assert(eq(str, (char *)value_of(metadata, "arch.name"), "switch"));
     cr_assert(eq(str, (char *)value_of(metadata, "run.seed"), "7"));
-    config = mb_settings_model(work.settings, jobs[1].arch, mb_settings_sizes(work.data));
-    cr_assert(eq(int, mb_ctx_open("ref", MB_FP32, 1, &c), MB_OK));
-    cr_assert(eq(int, mb_model_open(c, jobs[1].arch->arch, &config, 7, &m), MB_OK));
-    cr_assert(eq(int, mb_checkpoint_save(path, m, (const char *const *)metadata), MB_OK));
-    mb_model_close(m);
+    save_model(&jobs[1], path, metadata);
     cr_assert(eq(int, mb_metadata_read(path, &d), MB_OK), "%s", mb_message());
     cr_assert(eq(int, d.precision, MB_BF16));
     cr_assert(eq(int, d.sizes.vocab, mb_data_vocab(work.data)));
@@ -340,6 +351,7 @@ Test(jobs, metadata_rebuilds_the_model_and_what_its_ids_mean)
     for (id = 0; id < d.sizes.vocab; id++)
         cr_expect(eq(int, d.modality[id], mb_data_modality(work.data, id, MB_TEXT)), "%d", id);
     config = mb_settings_model(d.settings, &d.settings->arch[0], d.sizes);
+    cr_assert(eq(int, mb_ctx_open("ref", MB_FP32, 1, &c), MB_OK));
     cr_assert(eq(int, mb_model_open(c, d.settings->arch[0].arch, &config, 0, &m), MB_OK));
     cr_assert(eq(int, mb_checkpoint_load(path, m), MB_OK), "%s", mb_message());
     mb_model_close(m);
@@ -355,8 +367,6 @@ Test(jobs, a_setting_younger_than_a_checkpoint_has_its_default)
     char **metadata, **pair, *path = mb_format("%s/old.safetensors", folder);
     mb_model_config config;
     mb_job *jobs;
-    mb_ctx *c;
-    mb_model *m;
     mb_described d;
 
     cr_assert(eq(int, mb_settings_set(work.settings, "test", false, "model", "z_loss", "0.5"), 0));
@@ -365,15 +375,10 @@ Test(jobs, a_setting_younger_than_a_checkpoint_has_its_default)
     for (pair = metadata; strcmp(pair[0], "model.z_loss"); pair += 2)
         ;
     pair[0][0] = 'M'; /* nobody's key */
-    config = mb_settings_model(work.settings, jobs[0].arch, mb_settings_sizes(work.data));
-    cr_assert(eq(int, mb_ctx_open("ref", MB_FP32, 1, &c), MB_OK));
-    cr_assert(eq(int, mb_model_open(c, jobs[0].arch->arch, &config, 7, &m), MB_OK));
-    cr_assert(eq(int, mb_checkpoint_save(path, m, (const char *const *)metadata), MB_OK));
+    save_model(&jobs[0], path, metadata);
     cr_assert(eq(int, mb_metadata_read(path, &d), MB_OK), "%s", mb_message());
     config = mb_settings_model(d.settings, &d.settings->arch[0], d.sizes);
     cr_expect(eq(flt, config.z_loss, 0));
-    mb_model_close(m);
-    mb_ctx_close(c);
     mb_described_free(&d);
     mb_metadata_free(metadata);
     free(jobs);

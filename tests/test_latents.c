@@ -68,14 +68,16 @@ static mb_err import_as(const char *name, mb_import how, const char *path, const
     return mb_data_import(name, &how, NULL, NULL);
 }
 
-static mb_data *open_set(const char *name)
+/* A set whose validation split is X, and whose training split a little different. */
+static mb_data *set_with_val(float *x)
 {
-    mb_data_request r = { .source = name };
-    mb_data *d;
-
-    cr_assert_eq(mb_data_open(&r, &d), MB_OK, "%s", mb_message());
-    cr_expect_eq(mb_data_verify(&r, NULL), MB_OK, "%s", mb_message());
-    return d;
+    fill(x);
+    write_latents("y.npy", x);
+    for (int i = 0; i < ALL; i++)
+        x[i] += 0x1p-9f * (float)(i / (C * PLACES) + 1);
+    cr_assert_eq(import_as("x", usual, data_path("y.npy"), write_latents("x.npy", x)), MB_OK, "%s",
+                 mb_message());
+    return data_open_imported("x");
 }
 
 /* What the set has of x[i] of a single split (N, C, 4, 4), in patches of 2 x 2 x C. */
@@ -104,7 +106,7 @@ Test(latents, numbers_have_mean_0_and_variance_1_in_each_channel_over_train)
     write_latents("val.npy", val);
     cr_assert_eq(import_as("x", usual, write_latents("x.npy", x), data_path("val.npy")), MB_OK,
                  "%s", mb_message());
-    d = open_set("x");
+    d = data_open_imported("x");
     cr_expect(mb_data_patch(d) == 4 * C && d->ids.half && d->ids.tokens_per_image == 4);
     cr_expect_eq(d->split[MB_TRAIN].patch.size, ALL * 2);
     for (int i = 0; i < ALL; i++) {
@@ -124,7 +126,7 @@ Test(latents, what_was_taken_away_is_in_the_manifest)
 
     fill(x);
     cr_assert_eq(import_as("x", usual, write_latents("x.npy", x), NULL), MB_OK, "%s", mb_message());
-    d = open_set("x");
+    d = data_open_imported("x");
     cr_assert_eq(json_unpack(d->json, "{s{s{s[ff] s[ff]}}}", "parameters", "latents", "mean",
                              &mean[0], &mean[1], "deviation", &deviation[0], &deviation[1]),
                  0);
@@ -146,13 +148,13 @@ Test(latents, channels_may_come_last)
         last[(i / (C * PLACES) * PLACES + i % PLACES) * C + i / PLACES % C] = x[i];
     cr_assert_eq(import_as("first", how, write_latents("x.npy", x), NULL), MB_OK, "%s",
                  mb_message());
-    d = open_set("first");
+    d = data_open_imported("first");
     memcpy(one, mb_data_hash(d), sizeof one);
     mb_data_close(d);
     mb_npy_write_f32(data_path("x.npy"), last, 4, shape);
     how.channels_last = true;
     cr_assert_eq(import_as("last", how, data_path("x.npy"), NULL), MB_OK, "%s", mb_message());
-    d = open_set("last");
+    d = data_open_imported("last");
     cr_expect_str_eq(mb_data_hash(d), one);
     mb_data_close(d);
 }
@@ -177,7 +179,7 @@ Test(latents, captions_are_those_of_their_line)
         cr_assert_eq(import_as(k ? "b" : "a", how, data_path("x.npy"), data_path("y.npy")), MB_OK,
                      "%s", mb_message());
         remove(data_path(files[k]));
-        d = open_set(k ? "b" : "a");
+        d = data_open_imported(k ? "b" : "a");
         cr_expect_eq(mb_data_documents(d, MB_TRAIN), 2 - k);
         cr_assert_eq(mb_data_parts(d, MB_TRAIN, 0, &p), MB_OK);
         cr_expect(p.part[MB_TEXT].n == 3 && p.part[MB_TEXT].token[0] == 'a');
@@ -213,13 +215,7 @@ Test(latents, what_was_cut_comes_back_together)
     mb_latents t;
     mb_data *d;
 
-    fill(x);
-    write_latents("y.npy", x);
-    for (int i = 0; i < ALL; i++)
-        x[i] += 0x1p-9f * (float)(i / (C * PLACES) + 1);
-    cr_assert_eq(import_as("x", usual, data_path("y.npy"), write_latents("x.npy", x)), MB_OK, "%s",
-                 mb_message());
-    d = open_set("x");
+    d = set_with_val(x);
     cr_assert_eq(mb_latents_open(d, &t), MB_OK, "%s", mb_message());
     for (int n = 0; n < N; n++) {
         mb_parts p;
@@ -370,13 +366,7 @@ Test(latents, a_stream_hands_out_the_numbers_behind_noise)
     mb_data *d;
     int seen = 0;
 
-    fill(x);
-    write_latents("y.npy", x);
-    for (int i = 0; i < ALL; i++)
-        x[i] += 0x1p-9f * (float)(i / (C * PLACES) + 1);
-    cr_assert_eq(import_as("x", usual, data_path("y.npy"), write_latents("x.npy", x)), MB_OK, "%s",
-                 mb_message());
-    d = open_set("x");
+    d = set_with_val(x);
     cr_assert_eq(mb_stream_open(d, MB_VAL, &mixture, 1, 2, 48, &s), MB_OK, "%s", mb_message());
     cr_assert_eq(mb_stream_next(s, &b), MB_OK, "%s", mb_message());
     cr_assert_eq(b.patch, 4 * C);
@@ -406,7 +396,7 @@ Test(latents, a_damaged_number_is_found_by_verification)
 
     fill(x);
     cr_assert_eq(import_as("x", usual, write_latents("x.npy", x), NULL), MB_OK, "%s", mb_message());
-    d = open_set("x");
+    d = data_open_imported("x");
     path = mb_format("%s/train.patches.f16", mb_data_folder(d));
     mb_data_close(d);
     data_flip(path, 5);
