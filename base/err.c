@@ -6,6 +6,14 @@
 
 static _Thread_local char message[1024];
 
+/* Names in files of users may hold anything, also what breaks a line or a terminal. */
+static void keep_on_one_line(char *text)
+{
+    for (; *text; text++)
+        if ((unsigned char)*text < ' ' || *text == 127)
+            *text = '?';
+}
+
 mb_err mb_fail(mb_err code, const char *format, ...)
 {
     va_list args;
@@ -13,6 +21,7 @@ mb_err mb_fail(mb_err code, const char *format, ...)
     va_start(args, format);
     vsnprintf(message, sizeof message, format, args);
     va_end(args);
+    keep_on_one_line(message);
     return code;
 }
 

@@ -17,7 +17,8 @@ typedef enum mb_err {
     MB_EINCOMPARABLE /* two things that must not be compared */
 } mb_err;
 
-/* Leaves the message (one line, printf style, kept per thread) and returns CODE. */
+/* Leaves the message (one line, printf style, kept per thread; control characters become '?') and
+   returns CODE. */
 __attribute__((format(printf, 2, 3))) mb_err mb_fail(mb_err code, const char *format, ...);
 
 /* Puts "PREFIX: " before the message of an error that is passed on; returns CODE. */

@@ -155,7 +155,7 @@ class Model:
         for e in range(self.experts):
             rows = torch.nonzero((choice == e) & kept).squeeze(1)
             y = self.norm(self.expert(x[rows], b, e), b + "norm")
-            out = out.index_add(0, rows, gate[rows, None] * y)
+            out = out.index_add(0, rows, (gate[rows, None] * y).to(out.dtype))  # autocast has several
         return out
 
     def padded(self, x, b, gate, slot, limit):
