@@ -235,7 +235,7 @@ const void *cuda_indices(cuda_ctx *c, const void *host, size_t bytes)
 {
     cuda_copy *made = c->copies.items;
 
-    if (!host || bytes == 0)
+    if (!host)
         return NULL;
     for (size_t i = 0; i < c->copies.n; i++)
         if (made[i].host == host && made[i].bytes == bytes)
@@ -243,7 +243,8 @@ const void *cuda_indices(cuda_ctx *c, const void *host, size_t bytes)
     made = cuda_list_add(&c->copies, sizeof *made);
     *made =
         (cuda_copy){ .host = host, .bytes = bytes, .device = mb_arena_take(&c->indices, bytes) };
-    copy(c, made->device, memcpy(stage(c, bytes), host, bytes), bytes, cudaMemcpyHostToDevice);
+    if (bytes > 0)
+        copy(c, made->device, memcpy(stage(c, bytes), host, bytes), bytes, cudaMemcpyHostToDevice);
     return made->device;
 }
 
