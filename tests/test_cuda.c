@@ -162,6 +162,32 @@ Test(cuda, routers_choose_as_on_the_host)
     compare_routers("experts by softmax", 150, 4, experts);
 }
 
+/* A batch may have no patches: no row of some is not every row of all. */
+Test(cuda, a_route_without_rows_moves_nothing)
+{
+    enum { T = 5, D = 8 };
+    mb_ctx *c = open_cuda(MB_FP32);
+    test_memory x = test_unset(c, TEST_FLOAT, T * D), y = test_unset(c, TEST_FLOAT, T * D);
+    test_memory none = test_unset(c, TEST_FLOAT, T * D), dx = test_unset(c, TEST_FLOAT, T * D);
+    const mb_route *r = mb_route_rows(c, T, mb_ctx_host(c, sizeof(int32_t)), 0);
+    float *value = test_normal("x", T * D);
+
+    test_set(&x, value);
+    c->be->combine(c, y.data, NULL, x.data, none.data, NULL, NULL, 0, r, D);
+    c->be->gather_bwd(c, dx.data, none.data, r, D, false);
+    test_fetch(&y);
+    test_fetch(&dx);
+    cr_expect(test_distance(y.value, value, T * D) == 0);
+    for (int i = 0; i < T * D; i++)
+        cr_expect_eq(dx.value[i], 0);
+    test_memory_free(&x);
+    test_memory_free(&y);
+    test_memory_free(&none);
+    test_memory_free(&dx);
+    free(value);
+    mb_ctx_close(c);
+}
+
 /* ---- whole models
  * -------------------------------------------------------------------------------- */
 

@@ -84,6 +84,8 @@ Test(cudnn, a_device_that_no_engine_serves_is_told)
 
     cr_assert_neq(mb_cudnn_plan(c, &shapes[0], &workspace, NULL), MB_OK);
     cr_assert_not_null(strstr(mb_message(), "cuDNN "), "%s", mb_message());
+    cr_assert_neq(mb_cudnn_plan(c, &shapes[0], &workspace, NULL), MB_OK);
+    cr_assert_not_null(strstr(mb_message(), "refused"), "asked again: %s", mb_message());
     mb_cudnn_close(c);
 }
 

@@ -289,6 +289,44 @@ Test(graph, with_other_calls_than_its_key_promised_is_refused)
     mb_ctx_close(c);
 }
 
+/* The first pass finds out how much is needed; it is not forgotten for that. */
+Test(graph, is_made_by_the_second_pass_also_where_the_first_took_more_and_more)
+{
+    mb_ctx *c = open_cuda(MB_FP32);
+    int64_t n = 1 << 18; /* of which the workspace is one number for each 2^16 */
+    float *x = mb_ctx_alloc(c, (size_t)n * sizeof *x);
+    double *sum = mb_ctx_alloc(c, sizeof *sum);
+
+    for (int turn = 0; turn < 2; turn++) {
+        mb_ctx_graph(c, 1);
+        mb_sum_squares(c, sum, x, 1);
+        mb_sum_squares(c, sum, x, n);
+        cr_expect_eq(mb_ctx_sync(c), MB_OK, "%s", mb_message());
+        mb_ctx_reset(c);
+    }
+    cr_expect_eq(mb_ctx_graphs(c), 1);
+    mb_ctx_free(c, sum);
+    mb_ctx_free(c, x);
+    mb_ctx_close(c);
+}
+
+/* What cannot be captured is told by what it was, not by all that failed in its wake. */
+Test(graph, that_cannot_be_captured_says_what_failed_first)
+{
+    mb_ctx *c = open_cuda(MB_FP32);
+    float x = 0, *there = mb_ctx_alloc(c, sizeof *there);
+
+    for (int turn = 0; turn < 2; turn++) {
+        mb_ctx_graph(c, 1);
+        mb_ctx_write(c, there, &x, sizeof x); /* waits */
+        cr_expect_eq(mb_ctx_sync(c), turn ? MB_EIO : MB_OK);
+        mb_ctx_reset(c);
+    }
+    cr_expect(strstr(mb_message(), "copying to the device"), "%s", mb_message());
+    mb_ctx_free(c, there);
+    mb_ctx_close(c);
+}
+
 /* More shapes than are kept: those of longest ago are made again when they return. */
 Test(graph, of_longest_ago_makes_room)
 {

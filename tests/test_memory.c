@@ -154,7 +154,8 @@ static mb_ctx *open_cuda(mb_precision precision)
     return c;
 }
 
-/* Within 15 % of the formula, and what is held is what the device has given, to the page. */
+/* Within 15 % of the formula, and what is held is what the device has given: the emulated one to
+   the page; a real one gives 2 MiB at a time, and its code takes memory too. */
 Test(memory, of_a_device_is_what_the_formula_says_and_what_it_gave)
 {
     static const char *const archs[] = { "dense", "switch", "mot" };
@@ -164,6 +165,8 @@ Test(memory, of_a_device_is_what_the_formula_says_and_what_it_gave)
             const mb_arch *a = mb_arch_find(archs[k]);
             mb_ctx *c = open_cuda((i + k) % 2 ? MB_BF16 : MB_FP32);
             size_t before = mb_ctx_free_bytes(c), given;
+            bool emulated = before <= (size_t)4 << 30;
+            long long most = emulated ? 1 << 15 : 64 << 20, more;
             mb_model_config config = config_of(a, i);
             mb_optimizer_config how = tiny_optimizer(1e-3f);
             mb_batch batch = tiny_batch(&config, 1, 0.5);
@@ -177,9 +180,9 @@ Test(memory, of_a_device_is_what_the_formula_says_and_what_it_gave)
             given = before - mb_ctx_free_bytes(c);
             ratio = (double)mb_model_held(m) / (double)mb_memory_total(&said);
             cr_expect(ratio > 0.85 && ratio < 1.15, "%s, size %d: %.3f", a->name, i, ratio);
-            cr_expect(given >= mb_model_held(m) && given - mb_model_held(m) < 1 << 15,
-                      "%s, size %d: %zu given, %zu held", a->name, i, given,
-                      (size_t)mb_model_held(m));
+            more = (long long)given - (long long)mb_model_held(m);
+            cr_expect(more < most && (!emulated || more >= 0), "%s, size %d: %zu given, %zu held",
+                      a->name, i, given, (size_t)mb_model_held(m));
             tiny_free(&batch);
             mb_model_close(m);
             mb_ctx_close(c);

@@ -86,7 +86,7 @@ typedef struct mb_backend {
                      const int32_t *position, int64_t t, int64_t d, int heads, float eps,
                      float base, bool add);
 
-    /* lse (T, H): log-sum-exp of the scores, in order of rows, kept for the backward */
+    /* lse (T, H): log-sum-exp of the scores, in whatever order the backward expects them */
     void (*attend)(mb_ctx *, mb_real *y, float *lse, const mb_real *x, const mb_span *s, int64_t d,
                    int heads);
     void (*attend_bwd)(mb_ctx *, mb_real *dx, const mb_real *dy, const mb_real *y, const float *lse,

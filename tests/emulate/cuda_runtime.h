@@ -63,6 +63,7 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec);
 #include <tuple>
 
 #define __global__
+#define __launch_bounds__(threads)
 #define __device__
 #define __shared__ static
 

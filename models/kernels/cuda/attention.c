@@ -120,6 +120,15 @@ static bool takes(cuda_ctx *c, const mb_span *s, int64_t d, int heads, call *out
     return false;
 }
 
+/* Query-key pairs that cuDNN works on, at least: its kernels leave out what lies above the diagonal
+   where nothing there is seen, but not what they read that a row hides. */
+static uint64_t pairs_seen(const mb_attention_shape *a)
+{
+    uint64_t len = (uint64_t)a->len;
+
+    return (uint64_t)a->batch * (a->spans == MB_SPANS_ANY ? len * len : len * (len + 1) / 2);
+}
+
 /* The next COLS columns of the workspace. */
 static char *part(const cuda_ctx *c, const call *a, char **space, int64_t cols)
 {
@@ -142,11 +151,12 @@ static const void *in_positions(cuda_ctx *c, const call *a, char **space, const 
     return copy;
 }
 
-/* Whether cuDNN is to be called: the graph under way may have the call already. */
-static bool wanted(cuda_ctx *c, const call *a, const void *to, const void *from, const void *lse,
-                   const void *workspace)
+/* Whether cuDNN is to be called: the graph under way may have the call already. UP and OUT are of
+   the backward. */
+static bool wanted(cuda_ctx *c, const call *a, const void *to, const void *up, const void *out,
+                   const void *from, const void *lse, const void *workspace)
 {
-    const void *at[] = { to, from, lse, workspace, a->span.lo, a->span.hi };
+    const void *at[] = { to, up, out, from, lse, workspace, a->span.lo, a->span.hi };
     const int64_t what[] = { a->shape.batch, a->shape.len,   a->shape.heads,
                              a->shape.width, a->shape.spans, a->shape.fast };
 
@@ -163,11 +173,12 @@ static void attend_cudnn(cuda_ctx *c, const call *a, mb_real *y, float *lse, con
     const void *from = in_positions(c, a, &space, x, 3 * a->d);
     void *to = a->span.at ? part(c, a, &space, a->d) : (void *)y;
 
-    if (wanted(c, a, to, from, lse, workspace))
+    if (wanted(c, a, to, NULL, NULL, from, lse, workspace))
         cuda_keep(c, mb_cudnn_attend(c->cudnn, &a->shape, to, lse, from, a->span.lo, a->span.hi,
                                      workspace, c->cu.stream));
     if (a->span.at)
         cu_from_positions(&c->cu, y, to, a->span.at, a->t, a->d, false);
+    c->base.executed = 4 * (uint64_t)a->d * pairs_seen(&a->shape);
 }
 
 static void attend_cudnn_bwd(cuda_ctx *c, const call *a, mb_real *dx, const mb_real *dy,
@@ -182,11 +193,12 @@ static void attend_cudnn_bwd(cuda_ctx *c, const call *a, mb_real *dx, const mb_r
     bool apart = a->span.at || add;
     void *to = apart ? part(c, a, &space, 3 * a->d) : (void *)dx;
 
-    if (wanted(c, a, to, from, lse, workspace))
+    if (wanted(c, a, to, up, out, from, lse, workspace))
         cuda_keep(c, mb_cudnn_attend_bwd(c->cudnn, &a->shape, to, up, out, lse, from, a->span.lo,
                                          a->span.hi, workspace, c->cu.stream));
     if (apart)
         cu_from_positions(&c->cu, dx, to, a->span.at, a->t, 3 * a->d, add);
+    c->base.executed = 10 * (uint64_t)a->d * pairs_seen(&a->shape);
 }
 
 /* Before cuDNN 9.25, the order in which gradients of queries are added up costs two bytes for each

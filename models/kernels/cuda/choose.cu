@@ -3,7 +3,9 @@
    before, so that nothing depends on which block runs first. */
 #include "models/kernels/cuda/kernel.cuh"
 
-enum { SCAN = 1024 }; /* threads of a block that goes over all rows */
+/* Threads of a block that goes over all rows: as many as there can be, so that a thread has 64
+   registers at most, which its kernel must say: with more it does not start. */
+enum { SCAN = 1024 };
 
 /* ---- scores: one thread per row ------------------------------------------------------------- */
 
@@ -201,7 +203,7 @@ __device__ static int64_t expert_takes(const cu_choice &c, const group &g, int e
     return taken;
 }
 
-__global__ void assign(cu_choice c)
+__global__ void __launch_bounds__(SCAN) assign(cu_choice c)
 {
     int e = blockIdx.x;
     int64_t asked = 0, kept = 0, groups = 0;
@@ -248,7 +250,7 @@ void cu_strides(cu *on, int32_t *first, int64_t t, int k)
 /* ---- losses: one block per expert, and one for z ----------------------------------------------
  */
 
-__global__ void choice_losses(cu_choice c)
+__global__ void __launch_bounds__(SCAN) choice_losses(cu_choice c)
 {
     int e = blockIdx.x;
     double best = 0, sum = 0;

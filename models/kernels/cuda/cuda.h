@@ -51,6 +51,7 @@ enum { CUDA_GRAPHS = 32 }; /* kept at most */
 typedef struct cuda_ctx {
     mb_ctx base;
     cu cu;
+    char why[512];          /* message of the first error, when base.err is one */
     struct cuda_lt *lt;     /* matrix products */
     struct mb_cudnn *cudnn; /* NULL: attention by our own kernels */
     mb_arena indices;       /* until the reset, also when the scratch is given back before */
@@ -73,13 +74,14 @@ typedef struct cuda_ctx {
 
 void cuda_memory_open(cuda_ctx *c); /* before any of these; cuda_forget() closes */
 
-/* Keeps the first error that a call of CUDA reports, for the next sync; WHAT was asked for. */
+/* Of all errors the first is kept, with its message, for the next sync: after it most calls fail.
+   Keeps what a call of CUDA reports; WHAT was asked for. */
 void cuda_check(cuda_ctx *c, cudaError_t err, const char *what);
-/* Keeps ERR, with the message that was left. */
+/* Keeps ERR, with the message that was left; MB_OK: what a kernel that did not start has left. */
 void cuda_keep(cuda_ctx *c, mb_err err);
 
-/* Where kernels find BYTES of host memory that do not change before the next reset; NULL for NULL.
- */
+/* Where kernels find BYTES of host memory that do not change before the next reset. NULL for NULL
+   alone: no rows of some are not all rows. */
 const void *cuda_indices(cuda_ctx *c, const void *host, size_t bytes);
 /* The same for a number or a few that the caller does not keep. */
 const void *cuda_numbers(cuda_ctx *c, const void *numbers, size_t bytes);
@@ -115,8 +117,10 @@ void cuda_forget(cuda_ctx *c); /* frees all of the above: before closing */
 void cuda_graph_begin(mb_ctx *base, uint64_t key);
 /* Before waiting: launches what is under way. */
 void cuda_graph_end(cuda_ctx *c);
-/* What a graph points to may go. */
+/* What graphs point to may go: they are captured anew. */
 void cuda_graphs_drop(cuda_ctx *c);
+/* The same, and what their passes need is to be made again, which capturing cannot. */
+void cuda_graphs_forget(cuda_ctx *c);
 
 /* ---- product.c ------------------------------------------------------------------------------- */
 

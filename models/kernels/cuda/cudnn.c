@@ -14,6 +14,7 @@ enum { Q = 1, K, V, Y, LSE, LO, HI, DQ, DK, DV, DY, ROW_SUMS, DQ_SUMS, SCALE, HI
 typedef struct shape {
     mb_attention_shape of;
     mb_plan forward, backward;
+    mb_err refused; /* there are none, and asking takes long */
 } shape;
 
 struct mb_cudnn {
@@ -229,16 +230,34 @@ static shape *find(mb_cudnn *c, const mb_attention_shape *a)
     return NULL;
 }
 
-static mb_err make_shape(mb_cudnn *c, const mb_attention_shape *a, shape *out)
+/* Sums that a call adds to are for the caller to clear before cuDNN 9.6. */
+enum { CLEARS_SUMS = 90600 };
+
+static mb_err make_plans(mb_cudnn *c, const mb_attention_shape *a, shape *out)
 {
     mb_err err;
 
-    *out = (shape){ .of = *a };
+    if (a->fast && c->api.version() < CLEARS_SUMS)
+        return mb_fail(MB_EMISSING, "cuDNN %zu: fast attention needs 9.6 or later",
+                       c->api.version());
     MB_TRY(plan(c, a, forward, &out->forward));
     err = plan(c, a, backward, &out->backward);
     if (err)
         mb_plan_close(&out->forward);
     return err;
+}
+
+static shape *make_shape(mb_cudnn *c, const mb_attention_shape *a)
+{
+    shape *s;
+
+    c->shapes = realloc(c->shapes, (c->n + 1) * sizeof *c->shapes);
+    if (!c->shapes)
+        abort();
+    s = &c->shapes[c->n++];
+    *s = (shape){ .of = *a };
+    s->refused = make_plans(c, a, s);
+    return s;
 }
 
 static size_t round_up(size_t bytes)
@@ -259,18 +278,15 @@ static size_t dq_sums_size(const mb_attention_shape *a)
 
 mb_err mb_cudnn_plan(mb_cudnn *c, const mb_attention_shape *a, size_t *workspace, int *offered)
 {
-    shape *s = find(c, a), made;
+    shape *s = find(c, a);
     size_t backward_size;
 
     assert(a->width % 8 == 0 && a->width <= 128);
-    if (!s) {
-        MB_TRY(make_shape(c, a, &made));
-        c->shapes = realloc(c->shapes, (c->n + 1) * sizeof *c->shapes);
-        if (!c->shapes)
-            abort();
-        s = &c->shapes[c->n++];
-        *s = made;
-    }
+    if (s && s->refused)
+        return mb_fail(s->refused, "cuDNN %zu has refused this shape before", c->api.version());
+    if (!s)
+        s = make_shape(c, a);
+    MB_TRY(s->refused);
     backward_size = s->backward.workspace + row_sums_size(a) + dq_sums_size(a);
     *workspace = backward_size > s->forward.workspace ? backward_size : s->forward.workspace;
     if (offered)

@@ -35,7 +35,7 @@ typedef struct mb_attention_shape { /* a shape: plans are made once for each */
                   2 * batch * heads * len^2 bytes of workspace that order costs before cuDNN 9.25 */
 } mb_attention_shape;
 
-/* Makes the plans of a shape, unless they are there. *workspace: the bytes that a call needs,
+/* Makes the plans of a shape, unless that was tried. *workspace: the bytes that a call needs,
    either pass; *offered (may be NULL): of how many configurations each pass could choose, at least.
  */
 mb_err mb_cudnn_plan(mb_cudnn *c, const mb_attention_shape *a, size_t *workspace, int *offered);

@@ -12,8 +12,9 @@
 mb_err mb_cudnn_api_open(mb_cudnn_api *out)
 {
     static const char *const names[] = { "libcudnn.so.9", NULL };
-    /* opened by cuDNN by name, also where only a Python environment has them */
-    static const char *const compiler[] = { "libnvrtc.so.13", "libnvrtc.so.12", NULL };
+    /* cuDNN opens its own by name, also where only a Python environment has it */
+    static const char *const compilers[][2] = { { "libnvrtc.so.13", NULL },
+                                                { "libnvrtc.so.12", NULL } };
     const mb_symbol symbols[] = { { "cudnnCreate", &out->create },
                                   { "cudnnDestroy", &out->destroy },
                                   { "cudnnSetStream", &out->set_stream },
@@ -30,8 +31,8 @@ mb_err mb_cudnn_api_open(mb_cudnn_api *out)
     mb_err err;
 
     memset(out, 0, sizeof *out);
-    (void)mb_library_open(compiler,
-                          &nvrtc); /* stays open; cuDNN says so where it needs and lacks it */
+    for (size_t i = 0; i < sizeof compilers / sizeof *compilers; i++)
+        (void)mb_library_open(compilers[i], &nvrtc); /* stays open; cuDNN says when it lacks one */
     MB_TRY(mb_library_open(names, &out->library));
     err = mb_library_symbols(&out->library, symbols);
     if (err)
@@ -247,10 +248,13 @@ void mb_graph_reshape(mb_graph *g, mb_gtensor x, mb_gtensor y)
 
 /* ---- plans ---------------------------------------------------------------------------------- */
 
-static cudnnBackendDescriptor_t make_graph(mb_graph *g)
+/* Before cuDNN 9.8 a graph must have a handle, and knows its device by that. */
+static cudnnBackendDescriptor_t make_graph(mb_graph *g, cudnnHandle_t handle)
 {
     cudnnBackendDescriptor_t d = begin(g, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
 
+    if (handle)
+        set(g, d, CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1, &handle);
     set(g, d, CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR, g->n_operations,
         g->operations);
     end(g, "the graph", d);
@@ -365,7 +369,7 @@ mb_err mb_graph_plan(mb_graph *g, cudnnHandle_t handle, cudnnBackendDescriptor_t
 
     *out = (mb_plan){ .api = g->api };
     if (!g->err)
-        answer = ask(g, make_graph(g), device, &n);
+        answer = ask(g, make_graph(g, handle), device, &n);
     config = offers(g, answer, &n);
     out->offered = (int)n;
     if (!g->err && handle)

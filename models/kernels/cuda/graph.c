@@ -54,7 +54,8 @@ static void capture(cuda_ctx *c, cuda_graph *g)
     cudaGraph_t graph = NULL;
 
     c->capturing = false;
-    cuda_check(c, cudaStreamEndCapture(c->cu.stream, &graph), "capturing a graph");
+    cuda_check(c, cudaStreamEndCapture(c->cu.stream, &graph),
+               "capturing a step as a graph (gpu.graph = false does without)");
     if (!graph)
         return;
     cuda_check(c, cudaGraphInstantiate(&g->exec, graph, 0), "making a graph");
@@ -77,15 +78,22 @@ void cuda_graph_end(cuda_ctx *c)
         c->base.graphs++;
     } else {
         cuda_keep(c, mb_fail(MB_EIO, "cuda: a step could not be launched as a graph: it asks for "
-                                     "other work than the one that was captured, or capturing "
-                                     "failed; gpu.graph = false does without"));
+                                     "other work than the one that was captured; gpu.graph = "
+                                     "false does without"));
     }
 }
 
 void cuda_graphs_drop(cuda_ctx *c)
 {
     for (int i = 0; i < CUDA_GRAPHS; i++)
-        if (c->graphs[i].exec)
+        if (c->graphs[i].exec) {
             cudaGraphExecDestroy(c->graphs[i].exec);
+            c->graphs[i].exec = NULL;
+        }
+}
+
+void cuda_graphs_forget(cuda_ctx *c)
+{
+    cuda_graphs_drop(c);
     memset(c->graphs, 0, sizeof c->graphs);
 }

@@ -44,14 +44,21 @@ void cuda_memory_open(cuda_ctx *c)
 
 void cuda_keep(cuda_ctx *c, mb_err err)
 {
-    if (c->base.err == MB_OK)
-        c->base.err = err;
+    cudaError_t start = c->cu.err; /* of a kernel: before what is told now, and perhaps its cause */
+
+    c->cu.err = cudaSuccess;
+    if (c->base.err != MB_OK || (err == MB_OK && start == cudaSuccess))
+        return;
+    if (start != cudaSuccess)
+        err = mb_fail(MB_EIO, "cuda: starting a kernel: %s", cudaGetErrorString(start));
+    c->base.err = err;
+    snprintf(c->why, sizeof c->why, "%s", mb_message());
 }
 
 void cuda_check(cuda_ctx *c, cudaError_t err, const char *what)
 {
-    if (err != cudaSuccess && c->base.err == MB_OK)
-        c->base.err = mb_fail(MB_EIO, "cuda: %s: %s", what, cudaGetErrorString(err));
+    if (err != cudaSuccess)
+        cuda_keep(c, mb_fail(MB_EIO, "cuda: %s: %s", what, cudaGetErrorString(err)));
 }
 
 /* ---- lists ----------------------------------------------------------------------------------- */
@@ -134,7 +141,7 @@ static void drop_weights(cuda_ctx *c)
 void cuda_free(mb_ctx *base, void *p)
 {
     drop_weights(cuda_of(base)); /* of what may now lie elsewhere */
-    cuda_graphs_drop(cuda_of(base));
+    cuda_graphs_forget(cuda_of(base));
     cudaFree(p);
 }
 
@@ -179,8 +186,7 @@ static void flush(cuda_ctx *c)
     const cuda_fetch *f = c->fetches.items;
 
     cuda_graph_end(c);
-    cuda_check(c, c->cu.err, "starting a kernel");
-    c->cu.err = cudaSuccess;
+    cuda_keep(c, MB_OK); /* or what a kernel that did not start left */
     cuda_check(c, cudaStreamSynchronize(c->cu.stream), "waiting for the device");
     for (size_t i = 0; i < c->fetches.n; i++)
         memcpy(f[i].to, f[i].staged, f[i].bytes);
@@ -225,7 +231,11 @@ void cuda_fetch_to(mb_ctx *base, void *to, const void *from, size_t bytes)
 
 void cuda_sync(mb_ctx *base)
 {
-    flush(cuda_of(base));
+    cuda_ctx *c = cuda_of(base);
+
+    flush(c);
+    if (base->err != MB_OK)
+        mb_fail(base->err, "%s", c->why);
 }
 
 /* ---- what follows from host memory -------------------------------------------------------------
@@ -235,7 +245,7 @@ const void *cuda_indices(cuda_ctx *c, const void *host, size_t bytes)
 {
     cuda_copy *made = c->copies.items;
 
-    if (!host || bytes == 0)
+    if (!host)
         return NULL;
     for (size_t i = 0; i < c->copies.n; i++)
         if (made[i].host == host && made[i].bytes == bytes)
@@ -243,7 +253,8 @@ const void *cuda_indices(cuda_ctx *c, const void *host, size_t bytes)
     made = cuda_list_add(&c->copies, sizeof *made);
     *made =
         (cuda_copy){ .host = host, .bytes = bytes, .device = mb_arena_take(&c->indices, bytes) };
-    copy(c, made->device, memcpy(stage(c, bytes), host, bytes), bytes, cudaMemcpyHostToDevice);
+    if (bytes > 0)
+        copy(c, made->device, memcpy(stage(c, bytes), host, bytes), bytes, cudaMemcpyHostToDevice);
     return made->device;
 }
 
