@@ -32,7 +32,7 @@ SANITIZE := $(if $(SAN),-fsanitize=address$(comma)undefined -fno-sanitize-recove
 OWN    := -std=c11 -I. -I$B -D_GNU_SOURCE -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes \
           -Wmissing-prototypes -Wno-unused-parameter -fopenmp -fno-math-errno -fno-trapping-math \
           $(SANITIZE) $(if $(FUZZ),-fsanitize=fuzzer-no-link) -MMD -MP \
-          $(if $(CUDA1),-DMB_CUDA) $(if $(EMULATE),-Itests/emulate) \
+          $(if $(CUDA1),-DMB_CUDA) $(if $(EMULATE),-DMB_EMULATE -Itests/emulate) \
           $(if $(CUDNN)$(CUPTI),-isystem profiles/c -isystem $(CUDA_HOME)/include)
 # What CUDA's own compiler gets, and for which devices: code for Hopper, and what others translate.
 NVOWN  := -std=c++20 -O3 -I. -Werror all-warnings -Xcompiler -Wall,-Wextra,-fno-exceptions -MMD -MP
@@ -77,7 +77,7 @@ ALL_H   := $(foreach d,$(FOLDERS) tests bench,$(wildcard $d/*.h)) \
 TEXTS   := $(wildcard results/*.sql plots/*.sql plots/*.gp profiles/*.sql profiles/*.ini bench/*.sql)
 obj      = $(addsuffix .o,$(patsubst %.c,$B/%,$(patsubst %.cpp,$B/%,$(patsubst %.cu,$B/%.cu,$1))))
 
-.PHONY: all cuda-check emulated deps test-deps demo test bench bench-peers bench-python gpu-check gpu-bundle bundle golden fuzz fuzz-run layers format format-check analyse config help clean
+.PHONY: all cpu-check cuda-check emulated deps test-deps demo test bench bench-peers bench-python gpu-check gpu-bundle bundle golden fuzz fuzz-run layers format format-check analyse config help clean
 all: $B/motbench
 .DELETE_ON_ERROR:
 $B/motbench: $(call obj,harness/main.c) $B/libmotbench.a
@@ -181,7 +181,12 @@ $(CHECKED): build/cuda-check/%.o: %
 	$(NVCC) $(NVOWN) -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90a,code=sm_90a \
 	    -gencode arch=compute_80,code=compute_80 -c -o $@ $<
 -include $(CHECKED:.o=.d)
-# With EMULATE=1: the kernels' own tests, and whole models, on the host.
+# The CPU's kernels compiled for processors that may not be here: the oldest, and one with pairs of bf16.
+cpu-check:
+	@mkdir -p build/cpu-check
+	@for p in x86-64 cooperlake; do for f in models/kernels/cpu/*.c; do \
+	    $(CC) $(OWN) $(CFLAGS) -march=$$p -Werror -c -o build/cpu-check/$$p-$${f##*/}.o $$f || exit 1; done; done
+# With EMULATE=1: the kernels' own tests, and whole models, on the host; products in bf16 by pairs.
 emulated: $B/tests/all ; $B/tests/all --filter '@(@(op|op_hand|cuda|graph|golden|cost)/*|memory/*device*)'
 layers: ; @sh tests/layers.sh
 format: ; clang-format -i $(ALL_C) $(ALL_H)

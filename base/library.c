@@ -140,16 +140,17 @@ static char *join(const char *const *names)
     return text;
 }
 
-static mb_err missing(const char *const *names, char *places, const char *why)
+static mb_err missing(const char *const *names, const char *why)
 {
-    char *all = join(names), *c;
+    const char *home = getenv("CUDA_HOME");
+    char *all = join(names);
     mb_err err;
 
-    for (c = places; *c; c++) /* one line */
-        if (*c == '\n')
-            *c = c[1] ? ' ' : '\0';
     err = why ? mb_fail(MB_EMISSING, "%s is there and does not open: %s", all, why)
-              : mb_fail(MB_EMISSING, "%s: not found by the loader nor in %s", all, places);
+              : mb_fail(MB_EMISSING,
+                        "%s: not found by the loader, below $CUDA_HOME (%s) and /usr/local/cuda*, "
+                        "nor in python3's nvidia packages",
+                        all, home && *home ? home : "not set");
     free(all);
     return err;
 }
@@ -165,7 +166,7 @@ mb_err mb_library_open(const char *const *names, mb_library *out)
         out->handle = open_name(*name, places, &why);
         out->name = *name;
     }
-    err = out->handle ? MB_OK : missing(names, places, why);
+    err = out->handle ? MB_OK : missing(names, why);
     free(places);
     free(why);
     return err;

@@ -241,13 +241,21 @@ static void pad(FILE *out, const char *text, size_t width, bool right)
 static void print_line(const mb_table *t, char *const *text, const size_t *width, bool md,
                        FILE *out)
 {
+    size_t last = t->columns; /* for people; nothing follows it that it would be padded for */
     bool first = true;
 
-    for (size_t c = 0; c < t->columns; c++) {
+    while (last > 0 && !for_people(&t->column[last - 1]))
+        last--;
+    for (size_t c = 0; c < last; c++) {
+        bool right = t->column[c].show != MB_SHOW_TEXT;
+
         if (!for_people(&t->column[c]))
             continue;
         fputs(md ? "| " : first ? "" : "  ", out);
-        pad(out, text[c], width[c], t->column[c].show != MB_SHOW_TEXT);
+        if (md || right || c + 1 < last)
+            pad(out, text[c], width[c], right);
+        else
+            fputs(text[c], out);
         fputs(md ? " " : "", out);
         first = false;
     }

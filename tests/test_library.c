@@ -40,7 +40,7 @@ Test(library, what_is_missing_is_named_with_where_it_was_looked_for)
     setenv("CUDA_HOME", "/nonsense", 1);
     cr_assert_eq(mb_library_open(nowhere, &l), MB_EMISSING);
     cr_assert_not_null(strstr(mb_message(), "libnot-there.so.1, libnot-there.so: not found"));
-    cr_assert_not_null(strstr(mb_message(), "/nonsense/{lib64,"), "%s", mb_message());
+    cr_assert_not_null(strstr(mb_message(), "$CUDA_HOME (/nonsense)"), "%s", mb_message());
     cr_assert_null(strchr(mb_message(), '\n'));
     cr_assert_null(l.handle);
     mb_library_close(&l);

@@ -28,6 +28,7 @@ typedef struct head { /* arguments, and what all threads share */
     const int32_t *target;
     float scale, z, *loss, *dx, *dw;
     int64_t d, v, wide, blocks; /* wide: d in whole panels */
+    int64_t steps, even;        /* steps: of d; even: d in whole steps */
     const float *across, *down; /* w packed: panels of words, panels of columns (weights.c) */
     int32_t *row;               /* (n) rows of x with a target */
     int64_t n, each;            /* each: floats of a thread's workspace */
@@ -37,8 +38,9 @@ typedef struct head { /* arguments, and what all threads share */
 typedef struct chunk {  /* rows of a thread, and its workspace */
     const int32_t *row; /* (n) */
     int64_t n;
-    float *x, *x_down; /* (ROWS, D), and per panel of columns (ROWS, TILE_COLS) */
+    float *x, *x_down; /* (ROWS, steps), and per panel of columns (ROWS, TILE_COLS) */
     float *p;          /* per block (ROWS, WIDTH): logits, then what they become */
+    float *pairs;      /* (ROWS, BLOCK): of a block of these, where products take pairs */
     float *sum, *lse;  /* (blocks, ROWS): of the exponentials of each block */
     float *out;        /* (ROWS, wide) */
 } chunk;
@@ -50,14 +52,16 @@ static int64_t words_of(const head *h, int64_t block)
 
 static void pack_chunk(const head *h, const chunk *k)
 {
+    int64_t rows = smaller(k->n + TILE_ROWS, ROWS); /* with zeros for the last strip */
+
+    memset(k->x, 0, (size_t)(rows * h->even) * sizeof *k->x);
     for (int64_t i = 0; i < k->n; i++)
-        memcpy(k->x + i * h->d, h->x + k->row[i] * h->d, (size_t)h->d * sizeof *k->x);
-    if (k->n < ROWS) /* of the last strip */
-        memset(k->x + k->n * h->d, 0,
-               (size_t)(smaller(ROWS - k->n, TILE_ROWS) * h->d) * sizeof *k->x);
-    as_operands(h->ctx, k->x, k->n * h->d);
+        memcpy(k->x + i * h->even, h->x + k->row[i] * h->d, (size_t)h->d * sizeof *k->x);
     if (h->dx)
-        pack_panels(k->x_down, k->x, k->n, h->d, ROWS);
+        pack_panels(k->x_down, k->x, k->n, h->even, ROWS);
+    for (int64_t j = 0; h->dx && j < h->d; j += TILE_COLS)
+        as_tile_operands(h->ctx, k->x_down + j * ROWS, k->n, TILE_COLS);
+    as_tile_operands(h->ctx, k->x, rows * h->even, 1);
 }
 
 /* ---- forward -------------------------------------------------------------------------------- */
@@ -67,14 +71,16 @@ static void logits(const head *h, const chunk *k, int64_t block, float *p)
     int64_t n = words_of(h, block), strips = (k->n + TILE_ROWS - 1) / TILE_ROWS;
 
     for (int64_t s = 0; s < h->d; s += DEPTH) {
-        int64_t depth = smaller(h->d - s, DEPTH), some = part_of_panel(depth, strips);
-        const float *panel = h->across + block * BLOCK * h->d + s * TILE_COLS;
+        int64_t begin = steps_of(h->ctx, s), steps = steps_of(h->ctx, smaller(h->d - s, DEPTH));
+        int64_t some = part_of_panel(steps, strips);
+        const float *panel = h->across + block * BLOCK * h->d + begin * TILE_COLS;
 
         for (int64_t j = 0; j < n; j += TILE_COLS, panel += TILE_COLS * h->d)
             for (int64_t i = 0; i < strips; i++) {
-                ask_for(panel + TILE_COLS * h->d, depth, i * some, some);
-                tile_rows(p + i * TILE_ROWS * WIDTH + j, WIDTH, k->x + i * TILE_ROWS * h->d + s,
-                          h->d, panel, depth, s > 0);
+                ask_for(panel + TILE_COLS * h->d, steps, i * some, some);
+                tile_rows(p + i * TILE_ROWS * WIDTH + j, WIDTH,
+                          k->x + i * TILE_ROWS * h->steps + begin, h->steps, panel, steps, s > 0,
+                          in_pairs(h->ctx));
             }
     }
 }
@@ -145,17 +151,35 @@ static void logit_gradients(const head *h, const chunk *k, int64_t block, float 
     }
 }
 
-static void add_to_dx(const head *h, const chunk *k, int64_t block, const float *p)
+/* The gradients of a block's logits in pairs of words, which dx sums over; they themselves become
+   pairs of rows, which dw sums over. */
+static void pair_gradients(const head *h, const chunk *k, int64_t block, float *p)
 {
-    int64_t n = words_of(h, block), strips = (k->n + TILE_ROWS - 1) / TILE_ROWS;
-    int64_t some = part_of_panel(n, strips);
-    const float *panel = h->down + block * BLOCK * TILE_COLS;
+    int64_t n = words_of(h, block);
+
+    for (int64_t i = 0; i < k->n; i++) {
+        float *row = k->pairs + i * BLOCK;
+
+        memcpy(row, p + i * WIDTH, (size_t)n * sizeof *row);
+        if (n % 2)
+            row[n] = 0;
+        as_tile_operands(h->ctx, row, (n + 1) / 2 * 2, 1);
+    }
+    as_tile_operands(h->ctx, p, k->n, WIDTH);
+}
+
+/* P: (ROWS, LDP), in steps. */
+static void add_to_dx(const head *h, const chunk *k, int64_t block, const float *p, int64_t ldp)
+{
+    int64_t n = steps_of(h->ctx, words_of(h, block));
+    int64_t strips = (k->n + TILE_ROWS - 1) / TILE_ROWS, some = part_of_panel(n, strips);
+    const float *panel = h->down + steps_of(h->ctx, block * BLOCK) * TILE_COLS;
 
     for (int64_t j = 0; j < h->d; j += TILE_COLS, panel += TILE_COLS * h->v)
         for (int64_t i = 0; i < strips; i++) {
             ask_for(panel + TILE_COLS * h->v, n, i * some, some);
-            tile_rows(k->out + i * TILE_ROWS * h->wide + j, h->wide, p + i * TILE_ROWS * WIDTH,
-                      WIDTH, panel, n, block > 0);
+            tile_rows(k->out + i * TILE_ROWS * h->wide + j, h->wide, p + i * TILE_ROWS * ldp, ldp,
+                      panel, n, block > 0, in_pairs(h->ctx));
         }
 }
 
@@ -170,8 +194,14 @@ static void classify_chunk(const head *h, const chunk *k)
     if (!h->dx)
         return;
     for (int64_t b = 0; b < h->blocks; b++) {
-        logit_gradients(h, k, b, k->p + b * ROWS * WIDTH);
-        add_to_dx(h, k, b, k->p + b * ROWS * WIDTH);
+        float *p = k->p + b * ROWS * WIDTH;
+
+        logit_gradients(h, k, b, p);
+        if (in_pairs(h->ctx)) {
+            pair_gradients(h, k, b, p);
+            add_to_dx(h, k, b, k->pairs, BLOCK);
+        } else
+            add_to_dx(h, k, b, p, WIDTH);
     }
     for (int64_t i = 0; i < k->n; i++)
         memcpy(h->dx + k->row[i] * h->d, k->out + i * h->wide, (size_t)h->d * sizeof *h->dx);
@@ -186,7 +216,8 @@ static void add_to_dw(const head *h, const chunk *k, int64_t block, int64_t begi
     for (int64_t j = 0; j < d; j += TILE_COLS)
         for (int64_t i = begin; i < end; i += TILE_ROWS)
             tile_columns_at(h->dw + (block * BLOCK + i) * d + j, d, p + i, WIDTH,
-                            k->x_down + j * ROWS, k->n, true, end - i, d - j);
+                            k->x_down + j * ROWS, steps_of(h->ctx, k->n), true, in_pairs(h->ctx),
+                            end - i, d - j);
 }
 
 /* ---- threads -------------------------------------------------------------------------------- */
@@ -210,7 +241,8 @@ static int64_t list_rows(const head *h, int32_t *row, int64_t t)
 
 static int64_t chunk_space(const head *h)
 {
-    return aligned(aligned(ROWS * h->d) + 2 * ROWS * h->wide + h->blocks * ROWS * (WIDTH + 2));
+    return aligned(aligned(ROWS * h->even) + 2 * ROWS * h->wide + h->blocks * ROWS * (WIDTH + 2) +
+                   (in_pairs(h->ctx) ? ROWS * BLOCK : 0));
 }
 
 /* What thread ME has of the rows from FIRST on, a chunk for each: none beyond the last row. */
@@ -220,11 +252,12 @@ static chunk chunk_of(const head *h, int64_t first, int me)
     chunk k = { .row = h->row + begin, .n = smaller(h->n - begin, ROWS) };
 
     k.x = h->space + h->each * me;
-    k.x_down = k.x + aligned(ROWS * h->d);
+    k.x_down = k.x + aligned(ROWS * h->even);
     k.out = k.x_down + ROWS * h->wide;
     k.p = k.out + ROWS * h->wide;
     k.sum = k.p + h->blocks * ROWS * WIDTH;
     k.lse = k.sum + h->blocks * ROWS;
+    k.pairs = k.lse + h->blocks * ROWS;
     return k;
 }
 
@@ -267,6 +300,8 @@ void cpu_classify(mb_ctx *c, float *loss, float *dx, float *dw, const float *x, 
 
     h.wide = (h.d + TILE_COLS - 1) / TILE_COLS * TILE_COLS;
     h.blocks = (h.v + BLOCK - 1) / BLOCK;
+    h.steps = steps_of(c, h.d);
+    h.even = in_pairs(c) ? 2 * h.steps : h.d;
     h.each = chunk_space(&h);
     h.space = cpu_space(c, h.each * c->threads + aligned(t));
     h.row = (int32_t *)(h.space + h.each * c->threads);

@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "models/kernels/bf16.h"
+#include "models/kernels/cpu/tile.h"
 
 #include <omp.h>
 #include <stdlib.h>
@@ -57,6 +58,16 @@ void as_operands(const mb_ctx *c, float *x, int64_t n)
         return;
     for (int64_t i = 0; i < n; i++)
         x[i] = mb_bf16_of(x[i]);
+}
+
+bool in_pairs(const mb_ctx *c)
+{
+    return TILE_PAIRS && c->precision == MB_BF16;
+}
+
+int64_t steps_of(const mb_ctx *c, int64_t k)
+{
+    return in_pairs(c) ? (k + 1) / 2 : k;
 }
 
 int64_t slices_in(const uint8_t *slice, int64_t t)

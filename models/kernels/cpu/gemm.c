@@ -37,6 +37,12 @@ static int64_t part_of(int64_t n, int64_t limit)
     return parts ? (n + parts - 1) / parts : 0;
 }
 
+/* Of the depth of a product: whole pairs. */
+static int64_t part_of_depth(int64_t k)
+{
+    return (part_of(k, DEPTH) + 1) / 2 * 2;
+}
+
 static int64_t strips_in(int64_t rows)
 {
     return (rows + TILE_ROWS - 1) / TILE_ROWS;
@@ -62,17 +68,20 @@ typedef struct share { /* of a thread: strips of all groups together, and column
     float *space; /* of operand_of() */
 } share;
 
-/* N rows of a, as rows of whole strips: zeros beyond. */
-static void copy_rows(float *to, const float *a, int64_t lda, int64_t n, int64_t depth)
+/* N rows of a, as rows of whole strips, WIDE apart: zeros beyond. */
+static void copy_rows(float *to, const float *a, int64_t lda, int64_t n, int64_t depth,
+                      int64_t wide)
 {
-    for (int64_t i = 0; i < n; i++)
-        memcpy(to + i * depth, a + i * lda, (size_t)depth * sizeof *to);
-    memset(to + n * depth, 0, (size_t)((strips_in(n) * TILE_ROWS - n) * depth) * sizeof *to);
+    for (int64_t i = 0; i < n; i++, to += wide) {
+        memcpy(to, a + i * lda, (size_t)depth * sizeof *to);
+        memset(to + depth, 0, (size_t)(wide - depth) * sizeof *to);
+    }
+    memset(to, 0, (size_t)((strips_in(n) * TILE_ROWS - n) * wide) * sizeof *to);
 }
 
-typedef struct operand {   /* rows of a, in strips: all as they are, but for the last ones */
-    const float *a, *rest; /* rest: strips from WHOLE on, packed */
-    int64_t lda, whole;
+typedef struct operand {       /* rows of a, in strips: all as they are, but for the last ones */
+    const float *a, *rest;     /* rest: strips from WHOLE on, packed */
+    int64_t lda, whole, steps; /* steps: of the product, and between rows of the rest */
 } operand;
 
 /* Strips that are whole are read where they are, in fp32. */
@@ -80,10 +89,16 @@ static operand operand_of(const product *p, const share *s, const float *a, int6
                           int64_t depth)
 {
     int64_t whole = p->ctx->precision == MB_FP32 ? rows / TILE_ROWS : 0;
+    int64_t wide = in_pairs(p->ctx) ? (depth + 1) / 2 * 2 : depth;
 
-    copy_rows(s->space, a + whole * TILE_ROWS * p->k, p->k, rows - whole * TILE_ROWS, depth);
-    as_operands(p->ctx, s->space, (strips_in(rows) - whole) * TILE_ROWS * depth);
-    return (operand){ a, s->space, p->k, whole };
+    copy_rows(s->space, a + whole * TILE_ROWS * p->k, p->k, rows - whole * TILE_ROWS, depth, wide);
+    as_tile_operands(p->ctx, s->space, (strips_in(rows) - whole) * TILE_ROWS * wide, 1);
+    return (operand){ a, s->space, p->k, whole, steps_of(p->ctx, depth) };
+}
+
+static const float *packed_part(const product *p, int64_t slice, int64_t j, int64_t k)
+{
+    return p->panels + slice * p->slice + j * p->k + steps_of(p->ctx, k) * TILE_COLS;
 }
 
 /* DEPTH rows from K on of a panel that begins with column J: packed before, or now. */
@@ -91,7 +106,7 @@ static const float *panel_of(const product *p, const share *s, int64_t slice, in
                              int64_t depth)
 {
     if (p->panels)
-        return p->panels + slice * p->slice + j * p->k + k * TILE_COLS;
+        return packed_part(p, slice, j, k);
     pack_part(p->ctx, s->panel, p->w, p->layout, slice, j, k, depth);
     return s->panel;
 }
@@ -101,7 +116,7 @@ static void ask_for_panel(const product *p, int64_t slice, int64_t j, int64_t k,
                           int64_t i, int64_t some)
 {
     if (p->panels)
-        ask_for(p->panels + slice * p->slice + j * p->k + k * TILE_COLS, depth, i * some, some);
+        ask_for(packed_part(p, slice, j, k), steps_of(p->ctx, depth), i * some, some);
     else
         ask_for_part(p->w, p->layout, slice, j, k, depth, i * some, some);
 }
@@ -117,20 +132,20 @@ static void multiply_panel(const product *p, const share *s, const range *g, con
 
     for (int64_t i = 0; i < strips; i++, c += TILE_ROWS * p->n) {
         bool whole = i < a->whole;
-        int64_t lda = whole ? a->lda : depth;
+        int64_t lda = whole ? a->lda : a->steps;
         const float *strip =
             whole ? a->a + i * TILE_ROWS * lda : a->rest + (i - a->whole) * TILE_ROWS * lda;
 
         ask_for_panel(p, g->slice, next, k, depth, i, some);
-        tile_rows_at(c, p->n, strip, lda, j == s->left ? TILE_ROWS * lda : 0, panel, depth,
-                     p->add || k > 0, g->rows - i * TILE_ROWS, p->n - j);
+        tile_rows_at(c, p->n, strip, lda, j == s->left ? TILE_ROWS * lda : 0, panel, a->steps,
+                     p->add || k > 0, in_pairs(p->ctx), g->rows - i * TILE_ROWS, p->n - j);
     }
 }
 
 /* Rows of one group, at most a block. */
 static void multiply_block(const product *p, const share *s, range g)
 {
-    int64_t part = part_of(p->k, DEPTH);
+    int64_t part = part_of_depth(p->k);
 
     for (int64_t k = 0; k < p->k; k += part) {
         int64_t depth = smaller(p->k - k, part);
@@ -163,7 +178,7 @@ static void multiply(mb_ctx *c, const product *p)
     enum { EACH = 8 }; /* strips of a thread, at least, before columns are shared instead */
     int64_t strips = 0, panels = (p->n + TILE_COLS - 1) / TILE_COLS;
     int64_t panel = DEPTH * TILE_COLS;
-    int64_t rest = (c->precision == MB_FP32 ? 1 : p->block) * TILE_ROWS * part_of(p->k, DEPTH);
+    int64_t rest = (c->precision == MB_FP32 ? 1 : p->block) * TILE_ROWS * part_of_depth(p->k);
     int64_t room = aligned(panel + rest);
     float *space = cpu_space(c, room * c->threads);
 
@@ -263,7 +278,7 @@ static void add_block(const outer *o, const block *k, const block *next)
     pack_strips(o->strips, o->dy + k->s * o->n + k->begin, k->depth, o->n, o->n - k->begin, strips,
                 STRIP_ROOM);
     for (int64_t i = 0; i < strips; i++)
-        as_operands(o->ctx, o->strips + i * STRIP_ROOM, k->depth * TILE_ROWS);
+        as_tile_operands(o->ctx, o->strips + i * STRIP_ROOM, k->depth, TILE_ROWS);
     for (int64_t j = 0; j < o->k; j += TILE_COLS)
         for (int64_t i = k->begin; i < k->end; i += TILE_ROWS, at++) {
             ask_for_rows(o->dy + next->s * o->n + next->begin, o->n, next->depth,
@@ -272,7 +287,8 @@ static void add_block(const outer *o, const block *k, const block *next)
                 ask_for_rows(o->x + next->s * o->k, o->k, next->depth, o->k, at, tiles);
             tile_columns_at(o->dw + i * o->k + j, o->k,
                             o->strips + (i - k->begin) / TILE_ROWS * STRIP_ROOM, TILE_ROWS,
-                            o->panels + j * k->depth, k->depth, true, o->n - i, o->k - j);
+                            o->panels + j * k->depth, steps_of(o->ctx, k->depth), true,
+                            in_pairs(o->ctx), o->n - i, o->k - j);
         }
 }
 
@@ -285,8 +301,8 @@ static void add_outer(const outer *o, int64_t begin, int64_t end)
     for (; begin < end && k.depth; k = next) {
         if (k.begin == begin) {
             pack_panels(o->panels, o->x + k.s * o->k, k.depth, o->k, k.depth);
-            as_operands(o->ctx, o->panels,
-                        (o->k + TILE_COLS - 1) / TILE_COLS * TILE_COLS * k.depth);
+            for (int64_t j = 0; j < o->k; j += TILE_COLS)
+                as_tile_operands(o->ctx, o->panels + j * k.depth, k.depth, TILE_COLS);
         }
         next = k;
         next.begin = k.end;

@@ -60,3 +60,66 @@ void pack_strips(float *to, const float *from, int64_t rows, int64_t ld, int64_t
         }
     }
 }
+
+/* ---- pairs of bf16 -------------------------------------------------------------------------- */
+
+typedef uint32_t bits __attribute__((vector_size(LANES * sizeof(float)), aligned(4), may_alias));
+typedef uint64_t doubles __attribute__((vector_size(LANES * sizeof(float))));
+typedef uint32_t half
+    __attribute__((vector_size(LANES / 2 * sizeof(float)), aligned(4), may_alias));
+
+/* mb_bf16_of() LANES numbers. */
+static inline bits rounded_at(const float *x)
+{
+    bits b = *(const bits *)(const void *)x, nan = (bits)((b & 0x7fffffff) > 0x7f800000);
+
+    return ((b | 0x400000) & nan) | ((b + 0x7fff + (b >> 16 & 1)) & ~nan);
+}
+
+/* Rows A and B two by two. */
+static inline void pair_rows(float *to, const float *a, const float *b, int64_t width)
+{
+    for (int64_t j = 0; j < width; j += LANES) {
+        bits pair = rounded_at(a + j) >> 16;
+
+        if (b)
+            pair |= rounded_at(b + j) & 0xffff0000;
+        *(bits *)(void *)(to + j) = pair;
+    }
+}
+
+/* N numbers that follow each other two by two. */
+static void pair_steps(float *to, const float *x, int64_t n)
+{
+    int64_t i = 0;
+
+    for (; i + LANES <= n; i += LANES) {
+        doubles two = (doubles)rounded_at(x + i);
+
+        two = (two >> 16 & 0xffff) | (two >> 32 & 0xffff0000);
+        *(half *)(void *)(to + i / 2) = __builtin_convertvector(two, half);
+    }
+    if (i < n) {
+        float rest[LANES] = { 0 };
+
+        memcpy(rest, x + i, (size_t)(n - i) * sizeof *rest);
+        pair_steps(rest, rest, LANES);
+        memcpy(to + i / 2, rest, (size_t)(n - i) / 2 * sizeof *rest);
+    }
+}
+
+void as_tile_operands(const mb_ctx *c, float *x, int64_t rows, int64_t width)
+{
+    if (!in_pairs(c)) {
+        as_operands(c, x, rows * width);
+        return;
+    }
+    if (width == 1) {
+        pair_steps(x, x, rows);
+        return;
+    }
+    for (int64_t i = 0; i + 1 < rows; i += 2)
+        pair_rows(x + i / 2 * width, x + i * width, x + (i + 1) * width, width);
+    if (rows % 2)
+        pair_rows(x + rows / 2 * width, x + (rows - 1) * width, NULL, width);
+}

@@ -9,7 +9,9 @@
 
 #include <stdio.h>
 
-#if defined(__AVX512F__)
+#if defined(__AVX512BF16__)
+static const char isa[] = "avx512, avx512_bf16";
+#elif defined(__AVX512F__)
 static const char isa[] = "avx512";
 #elif defined(__AVX2__)
 static const char isa[] = "avx2";
@@ -43,12 +45,35 @@ static inline vector splat(float x)
     return x - (vector){ 0 }; /* not +, which turns -0 into 0 */
 }
 
+typedef uint32_t two __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias)); /* bf16 */
+
+static inline two splat_pair(const float *x)
+{
+    uint32_t bits;
+
+    memcpy(&bits, x, sizeof bits);
+    return bits - (two){ 0 };
+}
+
+/* c + the products of both halves, the upper ones first. */
+static inline vector fused_pairs(two a, two b, vector c)
+{
+#ifdef __AVX512BF16__
+    __asm__("vdpbf16ps %2, %1, %0" : "+v"(c) : "v"(a), "v"(b));
+    return c;
+#else
+    c = fused_vector((vector)(a & 0xffff0000), (vector)(b & 0xffff0000), c);
+    return fused_vector((vector)(a << 16), (vector)(b << 16), c);
+#endif
+}
+
 /* c (TILE_ROWS, TILE_COLS) = a b, or += where ADD. Element (i, k) of a is a[i * row + k * step];
    b (K, TILE_COLS) is packed. Asks for what lies AHEAD in its rows, unless that is 0, a line at a
    time. Four steps a turn: with one, counting costs an eighth of the rate. */
 static inline __attribute__((always_inline)) void tile(float *c, int64_t ldc, const float *a,
                                                        int64_t row, int64_t step, int64_t ahead,
-                                                       const float *b, int64_t k, bool add)
+                                                       const float *b, int64_t k, bool add,
+                                                       bool pairs)
 {
     vector s00 = { 0 }, s01 = { 0 }, s10 = { 0 }, s11 = { 0 }, s20 = { 0 }, s21 = { 0 };
     vector s30 = { 0 }, s31 = { 0 }, s40 = { 0 }, s41 = { 0 }, s50 = { 0 }, s51 = { 0 };
@@ -58,9 +83,15 @@ static inline __attribute__((always_inline)) void tile(float *c, int64_t ldc, co
         __builtin_prefetch(c + i * ldc, 1);
 #define SUM(i, from)                                                                               \
     do {                                                                                           \
-        vector x = splat(*(from));                                                                 \
-        s##i##0 = fused_vector(x, b0, s##i##0);                                                    \
-        s##i##1 = fused_vector(x, b1, s##i##1);                                                    \
+        if (pairs) {                                                                               \
+            two x = splat_pair(from);                                                              \
+            s##i##0 = fused_pairs(x, (two)b0, s##i##0);                                            \
+            s##i##1 = fused_pairs(x, (two)b1, s##i##1);                                            \
+        } else {                                                                                   \
+            vector x = splat(*(from));                                                             \
+            s##i##0 = fused_vector(x, b0, s##i##0);                                                \
+            s##i##1 = fused_vector(x, b1, s##i##1);                                                \
+        }                                                                                          \
     } while (0)
 #define STEP()                                                                                     \
     do {                                                                                           \
@@ -117,22 +148,34 @@ static inline __attribute__((always_inline)) void tile(float *c, int64_t ldc, co
 #undef STORE
 }
 
-void tile_rows(float *c, int64_t ldc, const float *a, int64_t row, const float *b, int64_t k,
-               bool add)
+/* A loop of its own for each kind of operands. */
+static inline __attribute__((always_inline)) void tile_of(float *c, int64_t ldc, const float *a,
+                                                          int64_t row, int64_t step, int64_t ahead,
+                                                          const float *b, int64_t k, bool add,
+                                                          bool pairs)
 {
-    tile(c, ldc, a, row, 1, 0, b, k, add);
+    if (TILE_PAIRS && pairs)
+        tile(c, ldc, a, row, step, ahead, b, k, add, true);
+    else
+        tile(c, ldc, a, row, step, ahead, b, k, add, false);
+}
+
+void tile_rows(float *c, int64_t ldc, const float *a, int64_t row, const float *b, int64_t k,
+               bool add, bool pairs)
+{
+    tile_of(c, ldc, a, row, 1, 0, b, k, add, pairs);
 }
 
 void tile_rows_ahead(float *c, int64_t ldc, const float *a, int64_t row, int64_t ahead,
-                     const float *b, int64_t k, bool add)
+                     const float *b, int64_t k, bool add, bool pairs)
 {
-    tile(c, ldc, a, row, 1, ahead, b, k, add);
+    tile_of(c, ldc, a, row, 1, ahead, b, k, add, pairs);
 }
 
 void tile_columns(float *c, int64_t ldc, const float *a, int64_t step, const float *b, int64_t k,
-                  bool add)
+                  bool add, bool pairs)
 {
-    tile(c, ldc, a, 1, step, 0, b, k, add);
+    tile_of(c, ldc, a, 1, step, 0, b, k, add, pairs);
 }
 
 void mb_products_about(char *text, size_t size)

@@ -1,6 +1,9 @@
 /* The micro-kernels under all matrix products of this backend: a tile of c stays in registers while
    rows of b pass by. And packing for them. Blocks, threads and what comes between products are the
-   caller's. */
+   caller's.
+
+   Operands are floats, or PAIRS of bf16: two steps in the space of a float, the first in its lower
+   half. Where a machine multiplies pairs (avx512_bf16) that is twice as fast. */
 #ifndef MB_KERNELS_CPU_TILE_H
 #define MB_KERNELS_CPU_TILE_H
 
@@ -22,20 +25,28 @@ enum {
     TILE_COLS = 2 * VECTOR /* FMA units and leave registers for operands */
 };
 
+/* Whether products in bf16 take pairs here. The emulated build does so too: with the instruction's
+   arithmetic, in plain vectors. */
+#if defined(__AVX512BF16__) || defined(MB_EMULATE)
+#define TILE_PAIRS 1
+#else
+#define TILE_PAIRS 0
+#endif
+
 /* c (TILE_ROWS, TILE_COLS) = a b, or += where ADD; b (K, TILE_COLS) is packed. a is rows of a
-   matrix, ROW elements apart. */
+   matrix, ROW elements apart. K, ROW and other distances count pairs where there are PAIRS. */
 void tile_rows(float *c, int64_t ldc, const float *a, int64_t row, const float *b, int64_t k,
-               bool add);
+               bool add, bool pairs);
 
 /* The same, which also asks the first-level cache for what lies AHEAD elements further on in each
    row of a: the strip that comes next. Where rows come from memory the machine's own guess is late,
    since each row is short. */
 void tile_rows_ahead(float *c, int64_t ldc, const float *a, int64_t row, int64_t ahead,
-                     const float *b, int64_t k, bool add);
+                     const float *b, int64_t k, bool add, bool pairs);
 
 /* tile_rows() where a is TILE_ROWS columns of a matrix whose rows are STEP elements apart. */
 void tile_columns(float *c, int64_t ldc, const float *a, int64_t step, const float *b, int64_t k,
-                  bool add);
+                  bool add, bool pairs);
 
 enum { LINE = 16 }; /* floats of a cache line */
 
@@ -70,28 +81,30 @@ static inline void tile_corner(float *c, int64_t ldc, const float *whole, int64_
 
 /* The same, where ROWS rows and COLS columns of c are left. */
 static inline void tile_rows_at(float *c, int64_t ldc, const float *a, int64_t row, int64_t ahead,
-                                const float *b, int64_t k, bool add, int64_t rows, int64_t cols)
+                                const float *b, int64_t k, bool add, bool pairs, int64_t rows,
+                                int64_t cols)
 {
     float whole[TILE_ROWS * TILE_COLS];
 
     if (rows >= TILE_ROWS && cols >= TILE_COLS) {
-        tile_rows_ahead(c, ldc, a, row, ahead, b, k, add);
+        tile_rows_ahead(c, ldc, a, row, ahead, b, k, add, pairs);
         return;
     }
-    tile_rows(whole, TILE_COLS, a, row, b, k, false);
+    tile_rows(whole, TILE_COLS, a, row, b, k, false, pairs);
     tile_corner(c, ldc, whole, rows, cols, add);
 }
 
 static inline void tile_columns_at(float *c, int64_t ldc, const float *a, int64_t step,
-                                   const float *b, int64_t k, bool add, int64_t rows, int64_t cols)
+                                   const float *b, int64_t k, bool add, bool pairs, int64_t rows,
+                                   int64_t cols)
 {
     float whole[TILE_ROWS * TILE_COLS];
 
     if (rows >= TILE_ROWS && cols >= TILE_COLS) {
-        tile_columns(c, ldc, a, step, b, k, add);
+        tile_columns(c, ldc, a, step, b, k, add, pairs);
         return;
     }
-    tile_columns(whole, TILE_COLS, a, step, b, k, false);
+    tile_columns(whole, TILE_COLS, a, step, b, k, false, pairs);
     tile_corner(c, ldc, whole, rows, cols, add);
 }
 

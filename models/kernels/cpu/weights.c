@@ -38,7 +38,7 @@ void pack_part(const mb_ctx *c, float *to, const mb_tensor *w, enum layout layou
         pack_turned(to, row, w->rows - j, depth);
     } else
         pack_panel(to, from + k * w->cols + j, depth, w->cols, w->cols - j);
-    as_operands(c, to, depth * TILE_COLS);
+    as_tile_operands(c, to, depth, TILE_COLS);
 }
 
 void ask_for_part(const mb_tensor *w, enum layout layout, int64_t slice, int64_t j, int64_t k,
