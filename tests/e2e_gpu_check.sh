@@ -28,7 +28,10 @@ profile)
     sleep "${PROFILE_SECONDS:-0}"
     case $* in *'-a mot'*) echo "metric,step,ok,${MOT_MS:-5.2},ms" ;; *) echo "metric,step,ok,5,ms" ;; esac
     case $* in
-    *'-p gpu-time'*) echo "metric,mfu.exact.datasheet,ok,51,%" ;;
+    *'-p gpu-time'*)
+        echo "metric,mfu.exact.datasheet,ok,51,%"
+        [ -z "${NO_KERNELS:-}" ] || echo "motbench: no kernels are recorded: refused" >&2
+        ;;
     *)
         echo "metric,hardware,ok,${HARDWARE-100},%"
         if [ -n "${HARDWARE-100}" ]; then
@@ -97,6 +100,8 @@ holds "other FLOPs than the ledger's are" gpu_check 1 'FAILED  443M dense: hardw
 holds "and none, with the reason" gpu_check 1 'FAILED  443M dense: .*not permitted' HARDWARE= \
     GPU_CHECK_PARTS=counts
 holds "nor are operations" grep -q 'FAILED  operations of two layers of mot.*not permitted' out
+holds "nor are kernels that were not recorded" \
+    gpu_check 1 'FAILED  kernels of 443M mot are recorded: .*refused' NO_KERNELS=1 GPU_CHECK_PARTS=kernels
 holds "attention that trains otherwise is" gpu_check 1 'FAILED  own attention' OWN=2.1 GPU_CHECK_PARTS=bits
 holds "bad accesses are" gpu_check 1 'FAILED  compute-sanitizer' SANITIZER_EXIT=9 GPU_CHECK_PARTS=sanitizer
 mkdir torch

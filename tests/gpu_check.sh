@@ -11,7 +11,7 @@ build=$1
 out=${2:-gpu-check}
 start=$(date +%s)
 end=$((start + ${GPU_CHECK_SECONDS:-480}))
-parts=${GPU_CHECK_PARTS:-tests bits 443M counts peers sanitizer 94M 37M 1.5B}
+parts=${GPU_CHECK_PARTS:-tests bits 443M counts kernels peers sanitizer 94M 37M 1.5B}
 cell_seconds=${GPU_CHECK_CELL_SECONDS:-90}
 failed=0
 undone=0
@@ -238,7 +238,8 @@ rows() { # SIZE
 
 # ---- (d) counters against the ledger: of whole steps, then of each operation in two layers
 each_operation() { # ARCH
-    profile 443M "$1" -S model.layers=2 -p gpu --each --warm-up 1 --steps 4 --traced 1 || return
+    profile 443M "$1" -S model.layers=2 -p gpu --bare --each --warm-up 1 --steps 4 --traced 1 ||
+        return
     grep -q '^"*hardware/executed' "$scratch/profile.csv" || {
         echo "motbench: no operation was counted"
         return 1
@@ -247,7 +248,8 @@ each_operation() { # ARCH
 counts() {
     for arch_of in dense mot switch moe-ec; do
         allow "$cell_seconds"
-        logged "443M $arch_of counted" profile 443M $arch_of -p gpu --warm-up 1 --steps 8 --traced 1 || {
+        logged "443M $arch_of counted" profile 443M $arch_of -p gpu --bare --warm-up 1 --steps 8 \
+            --traced 1 || {
             wrong $? "443M $arch_of counted"
             continue
         }
@@ -267,6 +269,20 @@ counts() {
         grep '^"*hardware/executed.*differs' "$scratch/said" | tr -d '"' | while IFS=, read -r _ op _ share _; do
             say "differs $arch_of, $op: hardware/executed $share %"
         done
+    done
+}
+
+# ---- what was launched, for v_kernel and the GPU's time of each operation
+recorded() { # ARCH
+    profile 443M "$1" -p gpu-time --warm-up 1 --steps 4 --traced 2 2>"$scratch/recorded"
+    result=$?
+    cat "$scratch/recorded" >&2
+    [ $result = 0 ] || return $result
+    ! grep -q '^motbench: no kernels are recorded' "$scratch/recorded"
+}
+kernels() {
+    for arch_of in dense mot switch moe-ec; do
+        check "$cell_seconds" "kernels of 443M $arch_of are recorded" recorded $arch_of
     done
 }
 
@@ -323,9 +339,9 @@ targets() {
 
 for part in $parts; do
     case $part in
-    tests | bits | counts | peers | sanitizer) $part ;;
+    tests | bits | counts | kernels | peers | sanitizer) $part ;;
     37M | 94M | 443M | 1.5B) rows "$part" ;;
-    *) stop "GPU_CHECK_PARTS: found '$part', expected tests, bits, counts, peers, sanitizer or a size" ;;
+    *) stop "GPU_CHECK_PARTS: found '$part', expected tests, bits, counts, kernels, peers, sanitizer or a size" ;;
     esac
 done
 targets
