@@ -153,15 +153,15 @@ bench: $B/bench/driver $B/bench/step $B/bench/synthetic $B/motbench ## steps sid
 bench-peers: bench-python $B/bench/driver $B/bench/step ## against PyTorch, which it installs for itself
 	$B/bench/driver -s peers -p build/peers/bin/python $(BENCH_ARGS)
 bench-python: ; @sh bench/peers.sh build/peers
-# What a GPU is checked with, and carried to a machine that builds nothing (ARCH=x86-64-v3 for one with
-# another processor): programs without debug information, and libraries that are neither the C library's
-# nor CUDA's. Without pictures and sounds, whose libraries are half of all that would be carried.
+# What a GPU is checked with, and carried to a machine that builds nothing and has another processor
+# (unless ARCH says which): programs without debug information, and libraries that are neither the C
+# library's nor CUDA's. Without pictures and sounds, whose libraries are half of all that would be carried.
 GPU_CHECK := $(addprefix $B/,motbench tests/all bench/driver bench/step bench/synthetic bench/tokens)
 BUNDLE    := build/gpu-bundle
 gpu-check: $(GPU_CHECK) ## on a machine with a GPU: is everything right, and how fast? (minutes)
 	@sh tests/gpu_check.sh $B
 gpu-bundle: ## build/gpu-bundle, to carry there: sh tests/gpu_check.sh .
-	@$(MAKE) MEDIA=0 bundle
+	@$(MAKE) MEDIA=0 $(if $(filter file,$(origin ARCH)),ARCH=x86-64-v3) bundle
 bundle: $(GPU_CHECK) $(FAKES)
 	@rm -rf $(BUNDLE); mkdir -p $(BUNDLE)/tests $(BUNDLE)/bench $(BUNDLE)/lib
 	@for f in $(GPU_CHECK:$B/%=%); do strip -g -o $(BUNDLE)/$$f $B/$$f; done

@@ -4,12 +4,45 @@
 
 #include <dlfcn.h>
 #include <glob.h>
+#include <limits.h>
 #include <link.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+/* Where the symbolic link PATH leads, the next folder on its way; takes PATH. NULL: it is none. */
+static char *follow(char *path)
+{
+    char to[PATH_MAX] = "", *next;
+    ssize_t n = 1;
+
+    while (n > 0 && !strchr(to, '/')) {
+        n = readlink(path, to, sizeof to - 1);
+        to[n > 0 ? n : 0] = '\0';
+        *strrchr(path, '/') = '\0';
+        next = *to == '/' ? mb_format("%s", to) : mb_format("%s/%s", path, to);
+        free(path);
+        path = next;
+    }
+    if (n > 0)
+        return path;
+    free(path);
+    return NULL;
+}
+
+/* The packages of PYTHON, a program, and of all that it is a link to: the environment that is meant
+   may be at either end. Takes PYTHON. */
+static void add_packages(FILE *out, char *python)
+{
+    for (int links = 0; python && links < 8; links++) {
+        fprintf(out, "%.*s/../lib/python3*/{site,dist}-packages/nvidia/*/lib\n",
+                (int)(strrchr(python, '/') - python), python);
+        python = follow(python);
+    }
+    free(python);
+}
 
 /* The folders of Python packages that bring CUDA's libraries, as patterns for glob(). */
 static void add_python(FILE *out)
@@ -21,8 +54,9 @@ static void add_python(FILE *out)
         char *python = mb_format("%s/python3", folder);
 
         if (*folder == '/' && access(python, X_OK) == 0)
-            fprintf(out, "%s/../lib/python3*/{site,dist}-packages/nvidia/*/lib\n", folder);
-        free(python);
+            add_packages(out, python);
+        else
+            free(python);
     }
     free(copy);
 }

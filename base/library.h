@@ -3,7 +3,7 @@
 
    A library is looked for by the loader first (already loaded, $LD_LIBRARY_PATH, ldconfig), then in
    the folders where CUDA's are when nobody told the loader: $CUDA_HOME, /usr/local/cuda*, and
-   nvidia/ of the site-packages of each python3 on $PATH. */
+   nvidia/ of the site-packages of each python3 on $PATH, and of what that is a link to. */
 #ifndef MB_BASE_LIBRARY_H
 #define MB_BASE_LIBRARY_H
 

@@ -26,19 +26,40 @@ static const mb_table_column columns[] = {
     { .name = "verdict" },
 };
 
+/* SQLite's shell on the database; NULL, with a message, when it does not start. */
+static FILE *open_shell(const char *path)
+{
+    char *shell = mb_format("sqlite3 -bail '%s'", path);
+    FILE *f = popen(shell, "w");
+
+    free(shell);
+    if (!f)
+        mb_fail(MB_EIO, "sqlite3: %s", strerror(errno));
+    return f;
+}
+
+static FILE *open_text(const char *path)
+{
+    FILE *f = fopen(path, "w");
+
+    if (!f)
+        mb_fail(MB_EIO, "%s: %s", path, strerror(errno));
+    return f;
+}
+
 mb_err mb_report_open(const char *folder, bool judged, mb_report *out)
 {
-    char *shell;
+    bool shell = system("command -v sqlite3 >/dev/null") == 0;
 
-    *out = (mb_report){ .path = mb_format("%s/bench.db", folder), .judged = judged };
+    *out = (mb_report){ .path = mb_format("%s/bench.%s", folder, shell ? "db" : "sql"),
+                        .shell = shell,
+                        .judged = judged };
     MB_TRY(mb_make_folders(folder));
     if (unlink(out->path) && errno != ENOENT)
         return mb_fail(MB_EIO, "%s: %s", out->path, strerror(errno));
-    shell = mb_format("sqlite3 -bail '%s'", out->path);
-    out->sql = popen(shell, "w");
-    free(shell);
+    out->sql = shell ? open_shell(out->path) : open_text(out->path);
     if (!out->sql)
-        return mb_fail(MB_EIO, "sqlite3: %s", strerror(errno));
+        return MB_EIO;
     fprintf(out->sql, "%sBEGIN;\n", schema);
     out->table = mb_table_new(columns, sizeof columns / sizeof *columns);
     return MB_OK;
@@ -64,8 +85,8 @@ mb_err mb_report_close(mb_report *r, const char *folder)
     mb_err err = mb_table_print(r->table, MB_TABLE_HUMAN, stdout);
 
     fprintf(r->sql, "COMMIT;\n");
-    if (pclose(r->sql) && !err)
-        err = mb_fail(MB_EIO, "%s: sqlite3 failed", r->path);
+    if ((r->shell ? pclose(r->sql) : fclose(r->sql)) && !err)
+        err = mb_fail(MB_EIO, "%s: cannot be written", r->path);
     if (!err)
         err = write_table(r, folder);
     mb_table_free(r->table);
@@ -165,6 +186,8 @@ static void put_figure(mb_report *r, const mb_figure *f, mb_measure m, const cha
     mb_table_text(r->table, interval);
     mb_table_integer(r->table, m.n);
     mb_table_text(r->table, verdict);
+    fprintf(stderr, "%s: %s: %s, wanted %s: %s\n", f->section, f->name, median ? median : "-",
+            wanted, verdict); /* whoever ends this early has what there is */
     fprintf(r->sql, "INSERT INTO figure VALUES (");
     put_text(r->sql, f->section);
     putc(',', r->sql);

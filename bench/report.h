@@ -1,5 +1,5 @@
 /* Where figures go: a table for people, and an SQLite database written through its shell, so that
-   only results/ knows the library. */
+   only results/ knows the library; where there is no shell, the statements that make it. */
 #ifndef MB_BENCH_REPORT_H
 #define MB_BENCH_REPORT_H
 
@@ -8,12 +8,13 @@
 
 typedef struct mb_report {
     mb_table *table;
-    char *path;  /* of the database, a fresh one */
-    FILE *sql;   /* sqlite3's standard input */
+    char *path;  /* of the database, a fresh one, or of the statements */
+    FILE *sql;   /* sqlite3's standard input, or a file */
+    bool shell;  /* the former */
     bool judged; /* false: the models are not those of the targets */
 } mb_report;
 
-/* Replaces FOLDER/bench.db. Needs the program sqlite3. */
+/* Replaces FOLDER/bench.db; without the program sqlite3 FOLDER/bench.sql. */
 mb_err mb_report_open(const char *folder, bool judged, mb_report *out);
 /* Ends the database, prints the table and writes it to FOLDER/bench.md. */
 mb_err mb_report_close(mb_report *r, const char *folder);

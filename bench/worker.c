@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -42,7 +43,8 @@ mb_err mb_worker_start(mb_worker *w, const char *command)
     fflush(NULL);
     w->pid = fork();
     if (w->pid == 0) {
-        setpgid(0, 0); /* a compiler that it starts goes with it */
+        setpgid(0, 0);                    /* a compiler that it starts goes with it */
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* and it with the driver, also from within a step */
         dup2(in[0], STDIN_FILENO);
         dup2(out[1], STDOUT_FILENO);
         become(command);

@@ -23,13 +23,20 @@ static const char memory_ini[] =
 static const char gpu_ini[] =
 #include "profiles/gpu.ini.inc"
     ;
+static const char gpu_time_ini[] =
+#include "profiles/gpu-time.ini.inc"
+    ;
 static const char software_ini[] =
 #include "profiles/software.ini.inc"
     ;
 
-const mb_event_text mb_event_texts[] = { { "time", time_ini },     { "flops", flops_ini },
-                                         { "memory", memory_ini }, { "software", software_ini },
-                                         { "gpu", gpu_ini },       { 0 } };
+const mb_event_text mb_event_texts[] = { { "time", time_ini },
+                                         { "flops", flops_ini },
+                                         { "memory", memory_ini },
+                                         { "software", software_ini },
+                                         { "gpu", gpu_ini },
+                                         { "gpu-time", gpu_time_ini },
+                                         { 0 } };
 
 enum { MOST = MB_METRICS_MAX };
 

@@ -159,6 +159,19 @@ static size_t counts_of(const mb_counter *c, mb_counter_row *rows)
     return n;
 }
 
+/* Says what a source gave up for: statuses alone do not tell what to mend. */
+static void say_why(const mb_counter *c)
+{
+    size_t n, i;
+    const mb_counted *counts = mb_counter_read(c, &n);
+
+    for (i = 0; i < n && !*counts[i].why; i++)
+        ;
+    if (i < n)
+        fprintf(stderr, "motbench: events of the source %s are not counted: %s\n",
+                counts[i].event.source, counts[i].why);
+}
+
 /* What the hardware counted in each operation, and what the ledger says, in one step more; nothing
    where it counts nothing. */
 static mb_err count_operations(profile *p)
@@ -215,8 +228,17 @@ static mb_err count_steps(profile *p)
     p->counted = (double)mb_ledger_total(mb_ctx_ledger(r->ctx)).executed - before;
     p->others = mb_zalloc(others + 2 * MB_OP_COUNTS_MAX, sizeof *p->others);
     p->n_others = counts_of(c, p->others);
+    say_why(c);
     mb_counter_close(c); /* the hardware serves one at a time */
-    return err ? err : count_operations(p);
+    return err || !p->plan->each ? err : count_operations(p);
+}
+
+/* No kernels are kept; what was timed is. */
+static void drop_kernels(profile *p)
+{
+    fprintf(stderr, "motbench: no kernels are recorded: %s\n", mb_message());
+    mb_kernels_close(p->kernels);
+    p->kernels = NULL;
 }
 
 /* As many steps as will be traced, in which a GPU is watched and nothing waits for it. */
@@ -226,14 +248,17 @@ static mb_err watch_steps(profile *p)
     mb_err err = MB_OK;
     int i;
 
+    if (p->plan->bare || strcmp(r->bench->backend, "cuda"))
+        return MB_OK;
     if (mb_kernels_open(r->ctx, &p->kernels))
-        return MB_OK; /* no GPU */
-    for (i = 0; !err && i < p->plan->traced; i++) {
+        drop_kernels(p);
+    for (i = 0; !err && p->kernels && i < p->plan->traced; i++) {
         err = repeat_step(r);
-        if (!err)
-            err = mb_kernels_step(p->kernels);
+        if (!err && mb_kernels_step(p->kernels))
+            drop_kernels(p);
     }
-    mb_kernels_stop(p->kernels);
+    if (p->kernels)
+        mb_kernels_stop(p->kernels);
     return err;
 }
 

@@ -13,6 +13,8 @@
 typedef struct mb_profile_plan {
     const mb_event_set *set;
     int warm_up, timed, traced; /* steps of each kind, in this order */
+    bool bare;                  /* a GPU's kernels are not recorded */
+    bool each;                  /* what the hardware counts is counted in each operation, too */
 } mb_profile_plan;
 
 /* Measures, then records: whatever fails before leaves nothing behind. *run is its id in the store.

@@ -6,14 +6,14 @@
 
 #include <stdlib.h>
 
-enum { STEPS = 256, TRACED, WARM_UP, LAYERS, COUNTS };
+enum { STEPS = 256, TRACED, WARM_UP, LAYERS, COUNTS, BARE, EACH };
 
 typedef struct profile_options {
     mb_common common;
     mb_asked asked;
     const char *workload, *set;
     int timed, traced, warm_up;
-    bool layers, counts;
+    bool layers, counts, bare, each;
 } profile_options;
 
 static const struct argp_option options[] = {
@@ -25,6 +25,9 @@ static const struct argp_option options[] = {
     { "layers", LAYERS, NULL, 0, "Every layer for itself", 0 },
     { "counts", COUNTS, NULL, 0,
       "Print counts and metrics alone; csv and json have the operations otherwise", 0 },
+    { "bare", BARE, NULL, 0, "Do not record what a GPU launches", 0 },
+    { "each", EACH, NULL, 0,
+      "Also let a GPU count the FLOPs of each operation, which may take minutes", 0 },
     { 0 },
 };
 
@@ -54,6 +57,12 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         break;
     case COUNTS:
         o->counts = true;
+        break;
+    case BARE:
+        o->bare = true;
+        break;
+    case EACH:
+        o->each = true;
         break;
     case ARGP_KEY_ARG:
         if (o->workload)
@@ -100,9 +109,12 @@ static mb_err print(const profile_options *o, mb_store *s, int64_t run, const mb
 static mb_err profile(const profile_options *o, mb_bench *b, const mb_work *work,
                       const mb_event_set *set)
 {
-    mb_profile_plan plan = {
-        .set = set, .warm_up = o->warm_up, .timed = o->timed, .traced = o->traced
-    };
+    mb_profile_plan plan = { .set = set,
+                             .warm_up = o->warm_up,
+                             .timed = o->timed,
+                             .traced = o->traced,
+                             .bare = o->bare,
+                             .each = o->each };
     double values[MB_METRICS_MAX];
     mb_job *jobs;
     size_t n = mb_jobs_make(b, work, 1, 1, 1, &jobs);

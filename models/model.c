@@ -214,13 +214,19 @@ static void draw(const mb_model *m, const mb_param *p, float *x)
     }
 }
 
+/* Every slice has a key of its own, so that threads may draw them in any order: the head, which is
+   last, and the embedding first, since these take longest. */
 static void draw_all(mb_model *m)
 {
-    for (size_t i = 0; i < m->n_params && mb_ctx_computes(m->c); i++) {
-        const mb_param *p = &m->params[i];
+    size_t n = mb_ctx_computes(m->c) ? m->n_params : 0;
+
+#pragma omp parallel for schedule(dynamic) num_threads(mb_ctx_host_threads(m->c))
+    for (size_t i = 0; i < n; i++) {
+        const mb_param *p = &m->params[(i + n - 1) % n];
         float *x = mb_alloc(mb_bytes(&p->t));
 
         draw(m, p, x);
+#pragma omp critical
         mb_ctx_write(m->c, p->t.data, x, mb_bytes(&p->t));
         free(x);
     }

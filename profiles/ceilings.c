@@ -167,11 +167,12 @@ mb_err mb_ceiling_triad(int threads, size_t size, double *bytes_per_s)
 /* ---- products ------------------------------------------------------------------------------- */
 
 /* Random numbers that a bf16 holds, since hardware is faster on those that are all alike. */
-static float *draw(const char *name, int64_t n)
+static float *draw(const char *name, int64_t n, int threads)
 {
     uint64_t key = mb_key(1, name, 0, 0);
     float *x = mb_alloc((size_t)n * sizeof *x);
 
+#pragma omp parallel for num_threads(threads)
     for (int64_t i = 0; i < n; i++) {
         union {
             float value;
@@ -270,8 +271,8 @@ mb_err mb_ceiling_product(const char *backend, mb_precision precision, int threa
 
     *flops_per_s = 0;
     MB_TRY(mb_ctx_open(backend, precision, threads, &c));
-    x = draw("a", (int64_t)width * width);
-    w = draw("w", (int64_t)width * width);
+    x = draw("a", (int64_t)width * width, mb_ctx_host_threads(c));
+    w = draw("w", (int64_t)width * width, mb_ctx_host_threads(c));
     err = time_products(c, x, w, width, flops_per_s);
     free(x);
     free(w);

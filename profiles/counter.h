@@ -39,7 +39,8 @@ extern const char *const mb_count_status_name[MB_COUNT_STATUSES]; /* "ok", "mult
 typedef struct mb_counted {
     mb_event event;
     enum mb_count_status status;
-    double value; /* NaN unless ok */
+    double value;  /* NaN unless ok */
+    char why[160]; /* of a source that gave up: what it was told; else "" */
 } mb_counted;
 
 typedef struct mb_counter mb_counter; /* for one region at a time */

@@ -61,39 +61,60 @@ static enum mb_count_status status_of(CUptiResult result)
     }
 }
 
-/* No metric counts from now on. */
-static void give_up(state *s, enum mb_count_status status)
+/* No metric counts from now on, because of WHY. */
+static void give_up(state *s, enum mb_count_status status, const char *why)
 {
     size_t i;
 
-    for (i = 0; i < s->n; i++)
+    for (i = 0; i < s->n; i++) {
         s->counts[i]->status = status;
+        snprintf(s->counts[i]->why, sizeof s->counts[i]->why, "%s", why);
+    }
     s->running = false;
     s->gone = true;
 }
 
-/* Whether CUPTI did what was asked; else it is given up. */
-static bool done(state *s, CUptiResult result)
+/* Whether CUPTI did WHAT was asked; else it is given up. */
+static bool done(state *s, const char *what, CUptiResult result)
 {
-    if (result != CUPTI_SUCCESS)
-        give_up(s, status_of(result));
-    return result == CUPTI_SUCCESS;
+    const char *text = NULL;
+    char *why;
+
+    if (result == CUPTI_SUCCESS)
+        return true;
+    s->cupti.get_error_message(result, &text);
+    why = mb_format("%s: CUPTI's error %d, %s", what, (int)result, text ? text : "of no name");
+    give_up(s, status_of(result), why);
+    free(why);
+    return false;
+}
+
+/* Waits for the device; when that fails the backend will say why, too. */
+static bool settled(state *s)
+{
+    if (s->driver.synchronize() == 0)
+        return true;
+    give_up(s, MB_COUNT_ERROR, "the device reports an error");
+    return false;
 }
 
 /* ---- opening -------------------------------------------------------------------------------- */
 
-/* Which of the chip's counters this device lends; needs no more than asking twice. */
-static bool ask_availability(state *s)
+/* Which of the chip's counters this device lends; all, where it does not say: starting tells. */
+static void ask_availability(state *s)
 {
     CUpti_Profiler_GetCounterAvailability_Params p = {
         .structSize = CUpti_Profiler_GetCounterAvailability_Params_STRUCT_SIZE,
         .ctx = s->driver.context
     };
 
-    if (!done(s, s->cupti.availability(&p)))
-        return false;
+    if (s->cupti.availability(&p) != CUPTI_SUCCESS)
+        return;
     s->availability = p.pCounterAvailabilityImage = mb_alloc(p.counterAvailabilityImageSize);
-    return done(s, s->cupti.availability(&p));
+    if (s->cupti.availability(&p) == CUPTI_SUCCESS)
+        return;
+    free(s->availability);
+    s->availability = NULL;
 }
 
 static bool make_sets(state *s, const char *chip)
@@ -106,9 +127,35 @@ static bool make_sets(state *s, const char *chip)
         metrics[i] = s->counts[i]->event.name;
     err = mb_metric_sets_make(&s->cupti, chip, s->availability, metrics, s->n, &s->sets);
     free(metrics);
+    if (err)
+        give_up(s, MB_COUNT_NOT_SUPPORTED, mb_message());
     for (i = 0; !err && i < s->n; i++)
         s->counts[i]->status = s->sets.counts[i] ? MB_COUNT_OK : MB_COUNT_NOT_SUPPORTED;
     return !err;
+}
+
+/* CUPTI's counting as a whole, on: for every region anew, since its sets are not promised to change
+   while it is. */
+static bool enable(state *s)
+{
+    CUpti_RangeProfiler_Enable_Params p = { .structSize =
+                                                CUpti_RangeProfiler_Enable_Params_STRUCT_SIZE,
+                                            .ctx = s->driver.context };
+
+    if (!done(s, "enabling counters", s->cupti.enable(&p)))
+        return false;
+    s->profiler = p.pRangeProfilerObject;
+    return true;
+}
+
+static bool disable(state *s)
+{
+    CUpti_RangeProfiler_Object *profiler = s->profiler;
+
+    s->profiler = NULL;
+    return done(s, "disabling counters",
+                s->cupti.disable(
+                    PARAMS(CUpti_RangeProfiler_Disable_Params, .pRangeProfilerObject = profiler)));
 }
 
 static mb_counted *count_of(const state *s, const char *metric)
@@ -137,7 +184,7 @@ static bool open_turn(state *s, turn *t, const mb_metric_set *set)
     t->values = mb_zalloc(set->n, sizeof *t->values);
     for (i = 0; i < set->n; i++)
         t->counts[i] = count_of(s, set->metrics[i]);
-    if (!done(s, s->cupti.data_size(&p)))
+    if (!done(s, "sizing what is counted", s->cupti.data_size(&p)))
         return false;
     t->data_size = p.counterDataSize;
     t->data = mb_zalloc(1, t->data_size);
@@ -152,23 +199,20 @@ static bool open_device(state *s)
         .structSize = CUpti_Profiler_Host_Initialize_Params_STRUCT_SIZE,
         .profilerType = CUPTI_PROFILER_TYPE_RANGE_PROFILER,
     };
-    CUpti_RangeProfiler_Enable_Params enable = { .structSize =
-                                                     CUpti_RangeProfiler_Enable_Params_STRUCT_SIZE,
-                                                 .ctx = s->driver.context };
 
     chip.deviceIndex = (size_t)s->driver.device;
-    if (!done(s, s->cupti.initialize(PARAMS(CUpti_Profiler_Initialize_Params, .pPriv = NULL))) ||
-        !done(s, s->cupti.chip_name(&chip)) || !ask_availability(s) ||
-        !make_sets(s, chip.pChipName))
+    if (!done(s, "beginning",
+              s->cupti.initialize(PARAMS(CUpti_Profiler_Initialize_Params, .pPriv = NULL))) ||
+        !done(s, "asking for the chip", s->cupti.chip_name(&chip)))
+        return false;
+    ask_availability(s);
+    if (!make_sets(s, chip.pChipName))
         return false;
     host.pChipName = chip.pChipName;
     host.pCounterAvailabilityImage = s->availability;
-    if (!done(s, s->cupti.host_open(&host)))
+    if (!done(s, "opening what evaluates", s->cupti.host_open(&host)))
         return false;
     s->host = host.pHostObject;
-    if (!done(s, s->cupti.enable(&enable)))
-        return false;
-    s->profiler = enable.pRangeProfilerObject;
     return true;
 }
 
@@ -190,8 +234,7 @@ static void close_cupti(void *of)
         s->cupti.host_close(
             PARAMS(CUpti_Profiler_Host_Deinitialize_Params, .pHostObject = s->host));
     mb_metric_sets_free(&s->sets);
-    mb_driver_close(&s->driver);
-    mb_cupti_close(&s->cupti);
+    mb_driver_close(&s->driver); /* CUPTI stays open: the driver may call into it */
     free(s->turns);
     free(s->availability);
     free(s);
@@ -205,12 +248,15 @@ static void *open_cupti(mb_counted **counts, size_t n, int threads)
 
     s->counts = counts;
     s->n = n;
-    works = !mb_driver_open(&s->driver) && !mb_cupti_open(&s->cupti) && open_device(s);
+    works = !mb_driver_open(&s->driver) && !mb_cupti_open(&s->cupti);
+    if (!works)
+        give_up(s, MB_COUNT_NOT_SUPPORTED, mb_message());
+    works = works && open_device(s) && enable(s);
     if (works)
         s->turns = mb_zalloc(n, sizeof *s->turns);
     for (i = 0; works && i < s->sets.n; i++)
         works = open_turn(s, &s->turns[i], &s->sets.set[i]);
-    if (works)
+    if (works && disable(s))
         return s;
     close_cupti(s);
     return NULL;
@@ -220,11 +266,12 @@ static void *open_cupti(mb_counted **counts, size_t n, int threads)
 
 static bool configure(state *s, turn *t, const mb_metric_set *set)
 {
-    return done(s, s->cupti.data_clear(
-                       PARAMS(CUpti_RangeProfiler_CounterDataImage_Initialize_Params,
-                              .pRangeProfilerObject = s->profiler, .counterDataSize = t->data_size,
-                              .pCounterData = t->data))) &&
-           done(s,
+    return done(s, "clearing counts",
+                s->cupti.data_clear(PARAMS(CUpti_RangeProfiler_CounterDataImage_Initialize_Params,
+                                           .pRangeProfilerObject = s->profiler,
+                                           .counterDataSize = t->data_size,
+                                           .pCounterData = t->data))) &&
+           done(s, "choosing what to count",
                 s->cupti.configure(PARAMS(
                     CUpti_RangeProfiler_SetConfig_Params, .pRangeProfilerObject = s->profiler,
                     .configSize = set->config_size, .pConfig = set->config,
@@ -242,11 +289,13 @@ static void start_cupti(void *of)
         return;
     which = s->regions % s->sets.n;
     s->running =
-        s->driver.synchronize() == 0 && configure(s, &s->turns[which], &s->sets.set[which]) &&
-        done(s, s->cupti.start(PARAMS(CUpti_RangeProfiler_Start_Params,
-                                      .pRangeProfilerObject = s->profiler))) &&
-        done(s, s->cupti.push(PARAMS(CUpti_RangeProfiler_PushRange_Params,
-                                     .pRangeProfilerObject = s->profiler, .pRangeName = "region")));
+        settled(s) && enable(s) && configure(s, &s->turns[which], &s->sets.set[which]) &&
+        done(s, "starting to count",
+             s->cupti.start(
+                 PARAMS(CUpti_RangeProfiler_Start_Params, .pRangeProfilerObject = s->profiler))) &&
+        done(s, "beginning a range",
+             s->cupti.push(PARAMS(CUpti_RangeProfiler_PushRange_Params,
+                                  .pRangeProfilerObject = s->profiler, .pRangeName = "region")));
 }
 
 /* What the last region counted, of the set whose turn it was. */
@@ -257,17 +306,18 @@ static bool evaluate(state *s, turn *t, const mb_metric_set *set)
         .pRangeProfilerObject = s->profiler,
     };
 
-    if (!done(s, s->cupti.decode(&decode)))
+    if (!done(s, "reading counts", s->cupti.decode(&decode)))
         return false;
     if (decode.numOfRangeDropped > 0) {
-        give_up(s, MB_COUNT_ERROR);
+        give_up(s, MB_COUNT_ERROR, "reading counts: CUPTI dropped the range");
         return false;
     }
-    return done(
-        s, s->cupti.host_evaluate(PARAMS(
-               CUpti_Profiler_Host_EvaluateToGpuValues_Params, .pHostObject = s->host,
-               .pCounterDataImage = t->data, .counterDataImageSize = t->data_size, .rangeIndex = 0,
-               .ppMetricNames = set->metrics, .numMetrics = set->n, .pMetricValues = t->values)));
+    return done(s, "evaluating counts",
+                s->cupti.host_evaluate(PARAMS(CUpti_Profiler_Host_EvaluateToGpuValues_Params,
+                                              .pHostObject = s->host, .pCounterDataImage = t->data,
+                                              .counterDataImageSize = t->data_size, .rangeIndex = 0,
+                                              .ppMetricNames = set->metrics, .numMetrics = set->n,
+                                              .pMetricValues = t->values)));
 }
 
 /* Every set's sums in proportion to all regions; a set whose turn has not come has none. */
@@ -296,15 +346,14 @@ static void stop_cupti(void *of)
     s->running = false;
     which = s->regions % s->sets.n;
     t = &s->turns[which];
-    if (s->driver.synchronize() != 0) { /* the backend will say why */
-        give_up(s, MB_COUNT_ERROR);
-        return;
-    }
-    if (!done(s, s->cupti.pop(PARAMS(CUpti_RangeProfiler_PopRange_Params,
-                                     .pRangeProfilerObject = s->profiler))) ||
-        !done(s, s->cupti.stop(PARAMS(CUpti_RangeProfiler_Stop_Params,
-                                      .pRangeProfilerObject = s->profiler))) ||
-        !evaluate(s, t, &s->sets.set[which]))
+    if (!settled(s) ||
+        !done(s, "ending a range",
+              s->cupti.pop(PARAMS(CUpti_RangeProfiler_PopRange_Params,
+                                  .pRangeProfilerObject = s->profiler))) ||
+        !done(s, "ending to count",
+              s->cupti.stop(
+                  PARAMS(CUpti_RangeProfiler_Stop_Params, .pRangeProfilerObject = s->profiler))) ||
+        !evaluate(s, t, &s->sets.set[which]) || !disable(s))
         return;
     for (k = 0; k < s->sets.set[which].n; k++)
         t->sums[k] += t->values[k];

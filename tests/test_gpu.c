@@ -1,5 +1,6 @@
 /* Counters of a GPU, tested without one: against stand-ins for the driver, NVML and CUPTI
    (tests/fake), and what the real CUPTI says of an H100's chip. */
+#include "base/file.h"
 #include "harness/op_counts.h"
 #include "profiles/counter.h"
 #include "profiles/gpu.h"
@@ -83,12 +84,16 @@ Test(gpu, metrics_take_turns_and_are_told_for_all_regions)
 static void refused(const char *code, enum mb_count_status status)
 {
     mb_counter *c;
+    char *why;
 
     setenv("FAKE_REFUSES", code, 1);
     c = open(metrics, METRICS);
     regions(c, 2);
     expect(c, "a.first", status, NAN);
     expect(c, "b.first", status, NAN);
+    why = mb_format("enabling counters: CUPTI's error %s, fake", code);
+    cr_expect_str_eq(count(c, "b.first")->why, why);
+    free(why);
     mb_counter_close(c);
 }
 
@@ -98,6 +103,19 @@ Test(gpu, a_device_that_lends_no_counters_says_why)
     refused("35", MB_COUNT_NOT_PERMITTED); /* CUPTI_ERROR_INSUFFICIENT_PRIVILEGES */
     refused("43", MB_COUNT_NOT_SUPPORTED); /* CUPTI_ERROR_MIG_DEVICE_NOT_SUPPORTED */
     refused("999", MB_COUNT_ERROR);
+}
+
+Test(gpu, what_a_device_does_not_say_of_its_counters_is_tried)
+{
+    mb_counter *c;
+
+    test_load_gpu();
+    setenv("FAKE_NO_AVAILABILITY", "1", 1);
+    c = open(metrics, METRICS);
+    regions(c, 1);
+    expect(c, "a.first", MB_COUNT_OK, 10);
+    cr_expect_str_eq(count(c, "a.first")->why, "");
+    mb_counter_close(c);
 }
 
 Test(gpu, a_thread_that_uses_no_device_has_nothing_counted)
@@ -110,6 +128,7 @@ Test(gpu, a_thread_that_uses_no_device_has_nothing_counted)
     c = open(metrics, METRICS);
     regions(c, 1);
     expect(c, "a.first", MB_COUNT_NOT_SUPPORTED, NAN);
+    cr_expect_str_eq(count(c, "a.first")->why, "no GPU is in use");
     mb_counter_close(c);
     c = open(&energy, 1);
     regions(c, 1);

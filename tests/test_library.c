@@ -58,20 +58,27 @@ Test(library, a_symbol_that_is_missing_is_named)
     mb_library_close(&l);
 }
 
-/* A Python environment with nvidia/cu13/lib, as pip lays it out; python3 is first on $PATH. */
+/* A Python environment with nvidia/cu13/lib, as pip lays it out; alone on $PATH is a link to its
+   python3. */
 static char *make_environment(void)
 {
-    char *folder = mb_format("/tmp/motbench-library-XXXXXX"), *bin, *lib, *python;
+    char *folder = mb_format("/tmp/motbench-library-XXXXXX"), *bin, *lib, *python, *path, *link;
 
     cr_assert_not_null(mkdtemp(folder));
     bin = mb_format("%s/bin", folder);
+    path = mb_format("%s/path", folder);
+    link = mb_format("%s/python3", path);
     lib = mb_format("%s/lib/python3.12/site-packages/nvidia/cu13/lib", folder);
     python = mb_format("%s/python3", bin);
     cr_assert_eq(mb_make_folders(bin), MB_OK);
     cr_assert_eq(mb_make_folders(lib), MB_OK);
     fclose(fopen(python, "w"));
     chmod(python, 0755);
-    setenv("PATH", bin, 1);
+    cr_assert_eq(mb_make_folders(path), MB_OK);
+    cr_assert_eq(symlink("../bin/python3", link), 0);
+    setenv("PATH", path, 1);
+    free(link);
+    free(path);
     free(python);
     free(bin);
     free(lib);

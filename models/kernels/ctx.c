@@ -4,6 +4,7 @@
 #include "models/kernels/tape.h"
 
 #include <assert.h>
+#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -89,6 +90,11 @@ const char *mb_ctx_backend(const mb_ctx *c)
 int mb_ctx_threads(const mb_ctx *c)
 {
     return c->threads;
+}
+
+int mb_ctx_host_threads(const mb_ctx *c)
+{
+    return c->be->device ? omp_get_max_threads() : c->threads;
 }
 
 void mb_ctx_attention(mb_ctx *c, enum mb_attention by)

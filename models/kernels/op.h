@@ -35,6 +35,8 @@ mb_err mb_ctx_open_sizing(const mb_ctx *like, mb_ctx **out);
 void mb_ctx_close(mb_ctx *c); /* accepts NULL */
 const char *mb_ctx_backend(const mb_ctx *c);
 int mb_ctx_threads(const mb_ctx *c);
+/* Threads for work of the host itself: beside a device, which has one, all that there are. */
+int mb_ctx_host_threads(const mb_ctx *c);
 bool mb_ctx_computes(const mb_ctx *c); /* false: `null`, whose memory holds nothing */
 /* NULL-terminated names of the backends in this build. */
 const char *const *mb_backends(void);

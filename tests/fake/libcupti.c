@@ -49,7 +49,8 @@ CUptiResult cuptiDeviceGetChipName(CUpti_Device_GetChipName_Params *p)
 CUptiResult cuptiProfilerGetCounterAvailability(CUpti_Profiler_GetCounterAvailability_Params *p)
 {
     p->counterAvailabilityImageSize = SIZE;
-    return CUPTI_SUCCESS;
+    return p->pCounterAvailabilityImage && getenv("FAKE_NO_AVAILABILITY") ? CUPTI_ERROR_UNKNOWN
+                                                                          : CUPTI_SUCCESS;
 }
 
 CUptiResult cuptiProfilerHostInitialize(CUpti_Profiler_Host_Initialize_Params *p)
