@@ -67,6 +67,12 @@ static inline vector fused_pairs(two a, two b, vector c)
 #endif
 }
 
+/* c + a b, for one element or pair A and a vector of them. */
+static inline vector fused(const float *a, vector b, vector c, bool pairs)
+{
+    return pairs ? fused_pairs(splat_pair(a), (two)b, c) : fused_vector(splat(*a), b, c);
+}
+
 /* c (TILE_ROWS, TILE_COLS) = a b, or += where ADD. Element (i, k) of a is a[i * row + k * step];
    b (K, TILE_COLS) is packed. Asks for what lies AHEAD in its rows, unless that is 0, a line at a
    time. Four steps a turn: with one, counting costs an eighth of the rate. */
@@ -83,15 +89,8 @@ static inline __attribute__((always_inline)) void tile(float *c, int64_t ldc, co
         __builtin_prefetch(c + i * ldc, 1);
 #define SUM(i, from)                                                                               \
     do {                                                                                           \
-        if (pairs) {                                                                               \
-            two x = splat_pair(from);                                                              \
-            s##i##0 = fused_pairs(x, (two)b0, s##i##0);                                            \
-            s##i##1 = fused_pairs(x, (two)b1, s##i##1);                                            \
-        } else {                                                                                   \
-            vector x = splat(*(from));                                                             \
-            s##i##0 = fused_vector(x, b0, s##i##0);                                                \
-            s##i##1 = fused_vector(x, b1, s##i##1);                                                \
-        }                                                                                          \
+        s##i##0 = fused(from, b0, s##i##0, pairs);                                                 \
+        s##i##1 = fused(from, b1, s##i##1, pairs);                                                 \
     } while (0)
 #define STEP()                                                                                     \
     do {                                                                                           \
