@@ -19,5 +19,5 @@ What ran: workloads/demo.ini, in $(($(date +%s) - start)) s. Where it is now:
     $out/curves.svg, $out/curves.png   the loss curves
     $out/motbench.db                   every measurement (sqlite3 $out/motbench.db 'SELECT * FROM v_run')
 One seed at this size decides nothing about the architectures. The workload that would:
-    $motbench run workloads/chameleon.ini     (three seeds, a larger model, an hour or two)
+    $motbench run workloads/chameleon.ini     (three seeds, a larger model, 20 minutes on two cores)
 END
