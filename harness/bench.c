@@ -2,6 +2,7 @@
 #include "harness/bench.h"
 
 #include "harness/saved.h"
+#include "profiles/clock.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -30,7 +31,7 @@ static mb_err load_settings(const mb_asked *asked, const char *path, mb_settings
 
 static void show_preparing(void *user, const char *what, double fraction)
 {
-    mb_progress_preparing(user, what, fraction);
+    mb_progress_preparing(user, what, fraction, mb_wall_ns());
 }
 
 static mb_err load_works(const mb_asked *asked, const char *const *paths, int n, mb_work *works)

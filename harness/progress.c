@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 enum { LINE = 256, BETWEEN_NS = 100000000 /* ten updates a second are enough to read */ };
+#define BETWEEN_LINES_NS INT64_C(10000000000) /* of what is being prepared, elsewhere */
 enum { LINES = 20 /* more would not fit on most terminals, where the cursor cannot go back to */ };
 enum { SCREEN = (LINES + 2) * (LINE + 8) };
 
@@ -171,15 +172,27 @@ static void draw(mb_progress *p, const char *above, int64_t now_ns)
     p->shown_ns = now_ns;
 }
 
-void mb_progress_preparing(mb_progress *p, const char *what, double fraction)
+void mb_progress_preparing(mb_progress *p, const char *what, double fraction, int64_t now_ns)
 {
     char line[LINE] = "", text[LINE + 8] = "";
+    double spent;
 
-    if (p->quiet || !p->columns)
+    if (p->quiet)
         return;
+    if (!p->preparing_ns || fraction < p->prepared)
+        p->preparing_ns = p->shown_ns = now_ns;
+    p->prepared = fraction;
+    spent = (double)(now_ns - p->preparing_ns) * 1e-9;
     add(line, LINE, "preparing data: %s %.0f %%", what, 100 * fraction);
-    add(text, sizeof text, "\r%.*s\033[K%s", p->columns - 1, line, fraction >= 1 ? "\n" : "");
-    put(p, text);
+    if (spent > 1 && fraction > 0 && fraction < 1)
+        add_time(line, "  left ", spent * (1 - fraction) / fraction);
+    if (p->columns) {
+        add(text, sizeof text, "\r%.*s\033[K%s", p->columns - 1, line, fraction >= 1 ? "\n" : "");
+        put(p, text);
+    } else if (now_ns - p->shown_ns >= BETWEEN_LINES_NS) {
+        put_line(p, line);
+        p->shown_ns = now_ns;
+    }
 }
 
 /* ---- what happens -------------------------------------------------------------------------- */

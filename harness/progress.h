@@ -34,6 +34,8 @@ typedef struct mb_progress {
     int64_t worked_steps;   /* those of them that took time here ... */
     int64_t worked_ns;      /* ... and the time */
     mb_progress_run *first; /* under way, the longest first */
+    int64_t preparing_ns;   /* since when data are being prepared ... */
+    double prepared;        /* ... and how far */
     int64_t shown_ns;
     int lines_open; /* lines to be written over; the terminal's cursor stands in the last one */
 } mb_progress;
@@ -57,7 +59,8 @@ void mb_progress_evaluated(mb_progress *p, mb_progress_run *run, int64_t step, c
 /* RUN ended after STEP as OUTCOME says: "ok", "failed: ...". */
 void mb_progress_end(mb_progress *p, mb_progress_run *run, int64_t step, const char *outcome,
                      int64_t now_ns);
-/* What is being done before the runs, and how far (0..1); a line of its own on a terminal alone. */
-void mb_progress_preparing(mb_progress *p, const char *what, double fraction);
+/* What is being done before the runs, and how far (0..1): a line of its own on a terminal,
+   elsewhere one every ten seconds. */
+void mb_progress_preparing(mb_progress *p, const char *what, double fraction, int64_t now_ns);
 
 #endif

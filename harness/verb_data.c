@@ -5,6 +5,7 @@
 #include "harness/options.h"
 #include "harness/progress.h"
 #include "harness/settings.h"
+#include "profiles/clock.h"
 
 #include "base/file.h"
 
@@ -90,7 +91,7 @@ static mb_err read_set(const data_options *o, mb_settings *s)
 
 static void show(void *user, const char *what, double fraction)
 {
-    mb_progress_preparing(user, what, fraction);
+    mb_progress_preparing(user, what, fraction, mb_wall_ns());
 }
 
 static mb_err prepare_set(const mb_data_request *request, const data_options *o)

@@ -3,6 +3,7 @@
 #include "harness/command.h"
 #include "harness/options.h"
 #include "harness/progress.h"
+#include "profiles/clock.h"
 
 #include "workloads/data.h"
 
@@ -113,7 +114,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 static void show(void *user, const char *what, double fraction)
 {
-    mb_progress_preparing(user, what, fraction);
+    mb_progress_preparing(user, what, fraction, mb_wall_ns());
 }
 
 static mb_err import(const import_options *o)

@@ -33,6 +33,24 @@ Test(progress, elsewhere_prints_a_line_per_evaluation_with_speed_and_time_left)
     free(s.text);
 }
 
+Test(progress, elsewhere_says_every_ten_seconds_what_is_being_prepared_and_how_long_yet)
+{
+    struct screen s = { 0 };
+    mb_progress p;
+
+    s.file = open_memstream(&s.text, &s.size);
+    mb_progress_open(&p, s.file, 0, false, 0, 0);
+    mb_progress_preparing(&p, "voices", 0, 5 * SECOND);
+    mb_progress_preparing(&p, "voices", 0.1, 9 * SECOND);
+    mb_progress_preparing(&p, "voices", 0.25, 15 * SECOND);
+    mb_progress_preparing(&p, "units", 0.5, 20 * SECOND);
+    mb_progress_preparing(&p, "units", 1, 30 * SECOND);
+    fclose(s.file);
+    cr_assert(
+        eq(str, s.text, "preparing data: voices 25 %  left 0:30\npreparing data: units 100 %\n"));
+    free(s.text);
+}
+
 Test(progress, a_resumed_run_counts_the_steps_done_here_for_its_speed)
 {
     struct screen s = { 0 };
