@@ -174,6 +174,23 @@ static double share_said(const judging *j, char *const *made, int s, int64_t *n)
     return *n ? (double)right / (double)*n : NAN;
 }
 
+/* The share of documents' captions that say the commonest value of slot S: what saying it always
+   would get. */
+static double commonest_share(const judging *j, int s)
+{
+    int64_t n = 0, most = 0;
+
+    for (int value = 0; value < j->slots.slot[s].values; value++) {
+        int64_t alike = 0;
+
+        for (int64_t i = 0; i < j->made.n; i++)
+            alike += j->said[i][s] == value;
+        n += alike;
+        most = alike > most ? alike : most;
+    }
+    return n ? (double)most / (double)n : NAN;
+}
+
 /* Against all wordings; the ceiling is what one more wording of the same would get. */
 static void add_cider(judging *j, char *const *made)
 {
@@ -212,13 +229,16 @@ static mb_err judge_captions(judging *j)
     add_cider(j, made);
     for (int s = 0; s < j->slots.n; s++) {
         int64_t n;
-        double ceiling = is_shown(j, s) ? share_right(j, &j->own, s, &n) : NAN;
+        bool shown = is_shown(j, s);
+        double bound = shown ? share_right(j, &j->own, s, &n) : commonest_share(j, s);
         double value = share_said(j, made, s, &n);
         char *name = mb_format("%s said", j->slots.slot[s].name);
 
         if (n > 0)
-            mb_quality_add(j->q, name, MB_IMAGE, MB_TEXT, "val", value, n, ceiling,
-                           isnan(ceiling) ? NULL : "ceiling");
+            mb_quality_add(j->q, name, MB_IMAGE, MB_TEXT, "val", value, n, bound,
+                           isnan(bound) ? NULL
+                           : shown      ? "ceiling"
+                                        : "baseline");
         free(name);
     }
     for (int64_t i = 0; i < j->made.n; i++)

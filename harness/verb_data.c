@@ -5,9 +5,9 @@
 #include "harness/options.h"
 #include "harness/progress.h"
 #include "harness/settings.h"
-#include "profiles/clock.h"
 
 #include "base/file.h"
+#include "profiles/clock.h"
 
 #include <string.h>
 

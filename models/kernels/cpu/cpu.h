@@ -51,9 +51,9 @@ void as_operands(const mb_ctx *c, float *x, int64_t n);
 bool in_pairs(const mb_ctx *c);
 int64_t steps_of(const mb_ctx *c, int64_t k);
 
-/* Operands whose steps are the rows of x (ROWS, WIDTH): becomes (steps_of(ROWS), WIDTH), in place;
-   zeros are the other half of an odd row. Steps that lie side by side have a WIDTH of 1 and are
-   even. Writes up to a vector beyond the end unless WIDTH is whole vectors. */
+/* pack.c: operands whose steps are the rows of x (ROWS, WIDTH): becomes (steps_of(ROWS), WIDTH), in
+   place; zeros are the other half of an odd row. Steps that lie side by side have a WIDTH of 1 and
+   are even. Writes up to a vector beyond the end unless WIDTH is whole vectors. */
 void as_tile_operands(const mb_ctx *c, float *x, int64_t rows, int64_t width);
 
 /* Rows in one unit of work: a constant, so that sums over rows do not depend on the threads. */

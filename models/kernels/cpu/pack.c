@@ -64,7 +64,7 @@ void pack_strips(float *to, const float *from, int64_t rows, int64_t ld, int64_t
 /* ---- pairs of bf16 -------------------------------------------------------------------------- */
 
 typedef uint32_t bits __attribute__((vector_size(LANES * sizeof(float)), aligned(4), may_alias));
-typedef uint64_t doubles __attribute__((vector_size(LANES * sizeof(float))));
+typedef uint64_t couples __attribute__((vector_size(LANES * sizeof(float))));
 typedef uint32_t half
     __attribute__((vector_size(LANES / 2 * sizeof(float)), aligned(4), may_alias));
 
@@ -94,7 +94,7 @@ static void pair_steps(float *to, const float *x, int64_t n)
     int64_t i = 0;
 
     for (; i + LANES <= n; i += LANES) {
-        doubles two = (doubles)rounded_at(x + i);
+        couples two = (couples)rounded_at(x + i);
 
         two = (two >> 16 & 0xffff) | (two >> 32 & 0xffff0000);
         *(half *)(void *)(to + i / 2) = __builtin_convertvector(two, half);
