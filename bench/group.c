@@ -9,6 +9,8 @@
 #include <string.h>
 #include <time.h>
 
+enum { MORE = 4 }; /* rounds at most for each that is wanted */
+
 /* ---- right before fast --------------------------------------------------------------------- */
 
 static bool agree(double a, double b, double tolerance)
@@ -110,8 +112,29 @@ static mb_err run_round(mb_group *g, mb_worker *w, int round)
     return MB_OK;
 }
 
+/* Rounds undisturbed for both variants, without warm-up. */
+static int undisturbed(const mb_group *g, int a, int b)
+{
+    int n = 0;
+
+    for (int r = MB_WARM_UP; r < g->rounds; r++)
+        n += !mb_turn_disturbed(g, &g->v[a].turn[r]) && !mb_turn_disturbed(g, &g->v[b].turn[r]);
+    return n;
+}
+
+/* Whether a variant still lacks rounds to be compared with the first. */
+static bool lacking(const mb_group *g)
+{
+    for (int i = 0; i < g->n; i++)
+        if (!g->v[i].failed && undisturbed(g, 0, i) < g->wanted)
+            return true;
+    return false;
+}
+
 mb_err mb_group_run(mb_group *g)
 {
+    int allowed = MORE * g->wanted;
+    int most = MB_WARM_UP + (allowed < MB_ROUNDS_MAX ? allowed : MB_ROUNDS_MAX);
     mb_worker w[MB_VARIANTS] = { { .pid = 0 } };
     mb_err err = MB_OK;
 
@@ -125,6 +148,8 @@ mb_err mb_group_run(mb_group *g)
     }
     for (int r = 1; !err && r < g->rounds; r++)
         err = run_round(g, w, r);
+    while (!err && g->rounds < most && lacking(g))
+        err = run_round(g, w, g->rounds++);
     for (int i = 0; i < g->n; i++)
         mb_worker_stop(&w[i]);
     return !err && g->same_model ? check_same(g) : err;

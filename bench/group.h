@@ -3,7 +3,7 @@
 
    On one thread the processor time of the process counts, which other processes hardly touch; on
    more the wall, and then a turn in which our threads waited for a processor for more than 1 % of
-   it is left out. */
+   it is left out, and more rounds are made instead. */
 #ifndef MB_BENCH_GROUP_H
 #define MB_BENCH_GROUP_H
 
@@ -25,14 +25,17 @@ typedef struct mb_variant {
 typedef struct mb_group {
     const char *section;
     mb_precision precision;
-    int threads, rounds; /* of which the first MB_WARM_UP do not count */
-    bool same_model;     /* all variants must have the losses of the first */
+    int threads;
+    int rounds;      /* made, of which the first MB_WARM_UP do not count */
+    int wanted;      /* of those that count, undisturbed; more are made for it, within reason */
+    bool same_model; /* all variants must have the losses of the first */
     int n;
     mb_variant v[MB_VARIANTS];
 } mb_group;
 
-/* Makes all the steps. Fails when a worker of ours does, and refuses when a model's losses are not
-   those of the backend `ref`, or, of one model, not those of the first variant. */
+/* Makes all the steps, and sets ROUNDS. Fails when a worker of ours does, and refuses when a
+   model's losses are not those of the backend `ref`, or, of one model, not those of the first
+   variant. */
 mb_err mb_group_run(mb_group *g);
 void mb_group_free(mb_group *g);
 
