@@ -204,10 +204,9 @@ int main(int argc, char **argv)
     static const struct argp argp = {
         .options = known,
         .parser = parse,
-        .doc =
-            "Measures training steps side by side.\v"
-            "Sections: peak mot experts growth memory overhead cmp base peers gpu (base needs -b, "
-            "peers and gpu -p; gpu runs only when named).",
+        .doc = "Measures training steps side by side.\v"
+               "Sections: peak products mot experts growth memory overhead cmp base peers gpu "
+               "(base needs -b, peers and gpu -p; gpu runs only when named).",
     };
     options o = { .plan = { .rounds = 9, .folder = "build/bench", .words = "" } };
     mb_err err;

@@ -178,7 +178,7 @@ static double time_ns(const mb_group *g, const mb_turn *t)
     return (double)(g->threads == 1 ? t->cpu_ns : t->wall_ns);
 }
 
-static mb_measure summary(const double *v, int n)
+mb_measure mb_measure_of(const double *v, int n)
 {
     mb_measure m = { NAN, NAN, NAN, n };
 
@@ -205,7 +205,7 @@ mb_measure mb_group_ratio(const mb_group *g, int a, int b, bool per_flop)
             v[n] *= (double)y->flops_executed / (double)x->flops_executed;
         n++;
     }
-    return summary(v, n);
+    return mb_measure_of(v, n);
 }
 
 double mb_group_of_predicted(const mb_group *g, int a)
@@ -231,5 +231,5 @@ mb_measure mb_group_of_peak(const mb_group *g, int a)
         if (!mb_turn_disturbed(g, x))
             v[n++] = 1e9 * (double)x->flops_model / time_ns(g, x) / x->peak;
     }
-    return summary(v, n);
+    return mb_measure_of(v, n);
 }

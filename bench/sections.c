@@ -467,6 +467,7 @@ static mb_err gpu(mb_plan *p)
 
 const mb_bench_section mb_bench_sections[] = {
     { "peak", "dense steps against the register-only peak", MB_ALWAYS, peak },
+    { "products", "a layer's matrix products alone, against it", MB_ALWAYS, mb_bench_products },
     { "mot", "Mixture-of-Transformers against dense, three mixes", MB_ALWAYS, mot },
     { "experts", "Switch and expert choice against dense, per executed FLOP", MB_ALWAYS, experts },
     { "growth", "time per FLOP as tokens, width, experts, modalities grow", MB_ALWAYS, growth },

@@ -22,6 +22,7 @@ typedef struct mb_bench_section {
     mb_err (*run)(mb_plan *p);
 } mb_bench_section;
 
+mb_err mb_bench_products(mb_plan *p); /* bench/products.c */
 /* bench/overhead.c */
 mb_err mb_bench_overhead(mb_plan *p);
 mb_err mb_bench_cmp(mb_plan *p);
