@@ -46,6 +46,7 @@ typedef struct mb_measure { /* median over N rounds, 95 % bootstrap interval; Na
     int n;
 } mb_measure;
 
+/* Of N values, one a round. */
 mb_measure mb_measure_of(const double *v, int n);
 /* Time of variant A over that of B; each divided by its own executed FLOPs when PER_FLOP. */
 mb_measure mb_group_ratio(const mb_group *g, int a, int b, bool per_flop);
