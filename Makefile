@@ -57,10 +57,12 @@ FOLDERS := base models models/kernels models/kernels/ref models/kernels/cpu mode
            models/kernels/cuda \
            workloads profiles results harness
 MEDIA_C := $(patsubst %,workloads/%.c,sound_read picture jpeg voice tar)
+CUDNN_C := $(patsubst %,models/kernels/cuda/%.c,cudnn cudnn_graph)
 UNUSED  := harness/main.c profiles/$(if $(PAPI1),no_papi.c,papi.c) \
            $(patsubst %,profiles/%.c,$(if $(CUPTI),no_cupti no_activity,cupti cupti_sets activity)) \
-           $(patsubst %,models/kernels/cuda/%.c,$(if $(CUDNN),no_cudnn,cudnn cudnn_graph) \
-           $(if $(CUDA1),$(if $(EMULATE),cublas),attention cublas cuda memory product route)) \
+           $(if $(CUDNN),models/kernels/cuda/no_cudnn.c,$(CUDNN_C)) \
+           $(if $(CUDA1),$(if $(EMULATE),models/kernels/cuda/cublas.c models/kernels/cuda/grouped.c), \
+           $(filter-out $(CUDNN_C) models/kernels/cuda/no_cudnn.c,$(wildcard models/kernels/cuda/*.c))) \
            $(if $(MEDIA1),workloads/no_media.c,$(MEDIA_C))
 SOURCES := $(filter-out $(UNUSED),$(foreach d,$(FOLDERS),$(wildcard $d/*.c)))
 KERNELS := $(if $(CUDA1),$(wildcard models/kernels/cuda/*.cu))
@@ -77,7 +79,7 @@ ALL_H   := $(foreach d,$(FOLDERS) tests bench,$(wildcard $d/*.h)) \
 TEXTS   := $(wildcard results/*.sql plots/*.sql plots/*.gp profiles/*.sql profiles/*.ini bench/*.sql)
 obj      = $(addsuffix .o,$(patsubst %.c,$B/%,$(patsubst %.cpp,$B/%,$(patsubst %.cu,$B/%.cu,$1))))
 
-.PHONY: all cpu-check cuda-check emulated deps test-deps demo test bench bench-peers bench-python gpu-check gpu-bundle bundle golden fuzz fuzz-run layers format format-check analyse config help clean
+.PHONY: all cpu-check cuda-check emulated deps test-deps demo test sources bench bench-peers bench-python gpu-check gpu-bundle bundle golden fuzz fuzz-run layers format format-check analyse config help clean
 all: $B/motbench
 .DELETE_ON_ERROR:
 $B/motbench: $(call obj,harness/main.c) $B/libmotbench.a
@@ -189,6 +191,7 @@ cpu-check:
 # With EMULATE=1: the kernels' own tests, and whole models, on the host; products in bf16 by pairs.
 emulated: $B/tests/all ; $B/tests/all --filter '@(@(op|op_hand|cuda|graph|golden|cost)/*|memory/*device*)'
 layers: ; @sh tests/layers.sh
+sources: ; @echo $(SOURCES) # which are compiled
 format: ; clang-format -i $(ALL_C) $(ALL_H)
 format-check: | test-deps ; clang-format --dry-run -Werror $(ALL_C) $(ALL_H)
 analyse: | test-deps

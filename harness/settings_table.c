@@ -144,6 +144,8 @@ const mb_setting mb_setting_table[] = {
     { "gpu", "attention", MB_SET_ENUM, IN(model.attention),
       NAMES("auto", "own", "cudnn", "fast"), "auto", false,
       "auto: cuDNN where it takes the shape, else own; fast: cuDNN with bits that differ" },
+    { "gpu", "grouping", MB_SET_ENUM, IN(model.grouping), NAMES("streams", "library"), "streams", false,
+      "products of unequal groups: one each, side by side; or cuBLAS's grouped product" },
 
     { "seeds", "list", MB_SET_LIST, IN(seeds), INT(0, ANY), "1", false,
       "seeds, one run of every architecture each" },

@@ -118,6 +118,7 @@ static mb_memory memory_kept(const mb_model *m, mb_keeping keeping)
     int64_t threads = mb_ctx_threads(m->c), v = g->vocab, d = g->width;
     int64_t head = threads * keeping.head_rows * (v + 3 * d);
 
+    mb_ctx_ways(m->c, g->attention, g->grouping);
     return (mb_memory){
         .weights = weights,
         .gradients = weights,

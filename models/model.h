@@ -50,6 +50,7 @@ typedef struct mb_model_config {
     enum mb_recomputed recompute;
     int pad; /* rows of each modality are padded to a multiple of it; 0 or 1: to none */
     enum mb_attention attention; /* on a device */
+    enum mb_grouping grouping;   /* the same */
     bool graph;                  /* a device launches steps of known shapes as a whole */
     bool qk_norm;
     float norm_eps, rope_base;

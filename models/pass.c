@@ -103,7 +103,7 @@ void mb_pass_begin(mb_pass *p, mb_model *m, const mb_batch *batch)
     p->route[MB_BY_NONE] = mb_route_padded(m->c, 1, &t, &all);
     p->route[MB_BY_MODALITY] = at ? mb_route_padded(m->c, m->config.modalities, count, rows) : NULL;
     mb_patches_begin(p, m, batch);
-    mb_ctx_attention(m->c, m->config.attention);
+    mb_ctx_ways(m->c, m->config.attention, m->config.grouping);
 }
 
 uint64_t mb_pass_key(const mb_pass *p, const mb_model *m, bool last)

@@ -14,9 +14,10 @@ typedef void (*found_fn)(void *user, const char *what, bool works, const char *d
 
 typedef struct part {
     const char *what, *names[3], *symbol;
-    bool returns; /* its version; else it sets an int and returns 0 */
-    int major;    /* what the version is to be divided by for its first part, */
-    int minor;    /* and the rest of that for its second */
+    bool returns;     /* its version; else it sets an int and returns 0 */
+    int major;        /* what the version is to be divided by for its first part, */
+    int minor;        /* and the rest of that for its second */
+    const char *note; /* after all that is said of it */
 } part;
 
 static const part parts[] = {
@@ -25,15 +26,24 @@ static const part parts[] = {
       "cudaRuntimeGetVersion",
       false,
       1000,
-      10 },
+      10,
+      "" },
     { "cuBLASLt",
       { "libcublasLt.so.13", "libcublasLt.so.12" },
       "cublasLtGetVersion",
       true,
       10000,
-      100 },
-    { "cuDNN", { "libcudnn.so.9" }, "cudnnGetVersion", true, 10000, 100 },
-    { "CUPTI", { "libcupti.so.13" }, "cuptiGetVersion", false, 10000, 100 },
+      100,
+      "" },
+    { "cuDNN", { "libcudnn.so.9" }, "cudnnGetVersion", true, 10000, 100, "" },
+    { "NCCL",
+      { "libnccl.so.2" },
+      "ncclGetVersion",
+      false,
+      10000,
+      100,
+      "; nothing needs it yet: a run uses one GPU" },
+    { "CUPTI", { "libcupti.so.13" }, "cuptiGetVersion", false, 10000, 100, "" },
 };
 
 static mb_err ask_version(const part *p, const mb_library *l, int *version)
@@ -60,11 +70,14 @@ static void check_part(const part *p, found_fn found, void *user)
     int version;
 
     if (mb_library_open(p->names, &l) || ask_version(p, &l, &version)) {
-        found(user, p->what, false, mb_message());
+        detail = mb_format("%s%s", mb_message(), p->note);
+        found(user, p->what, false, detail);
+        free(detail);
         return;
     }
     path = mb_library_path(&l);
-    detail = mb_format("%d.%d, %s", version / p->major, version % p->major / p->minor, path);
+    detail =
+        mb_format("%d.%d, %s%s", version / p->major, version % p->major / p->minor, path, p->note);
     found(user, p->what, true, detail);
     free(detail);
     free(path);

@@ -18,8 +18,8 @@ CREATE VIEW v_pace AS
 
 -- train_s is the wall clock of all training steps; step_s the median undisturbed step, and
 -- tokens_per_s goes with it, so that a busy machine does not decide. memory_bytes is the most that
--- the run held, memory_predicted_bytes what the formulas say. graph and attention are what was asked
--- of a GPU; NULL in runs from before there was a choice. build, machine, dataset and settings point
+-- the run held, memory_predicted_bytes what the formulas say. graph, attention and grouping are what was
+-- asked of a GPU; NULL in runs from before there was a choice. build, machine, dataset and settings point
 -- into v_fact.
 CREATE VIEW v_run AS
   SELECT r.id AS run_id, r.uuid, r.workload, r.arch, r.seed, r.backend, r.precision,
@@ -40,6 +40,7 @@ CREATE VIEW v_run AS
          (SELECT value FROM fact WHERE fact_set = r.settings AND key = 'gpu.graph') AS graph,
          (SELECT value FROM fact WHERE fact_set = r.settings AND key = 'gpu.attention')
            AS attention,
+         (SELECT value FROM fact WHERE fact_set = r.settings AND key = 'gpu.grouping') AS grouping,
          r.device, r.build, r.machine, r.dataset, r.settings, r.job, r.purpose, e.pid,
          strftime('%Y-%m-%d %H:%M:%S', b.at_ns / 1000000000, 'unixepoch') AS begun,
          strftime('%Y-%m-%d %H:%M:%S', e.at_ns / 1000000000, 'unixepoch') AS changed

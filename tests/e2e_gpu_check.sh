@@ -77,6 +77,7 @@ gpu_check() { # EXIT_CODE PATTERN ASSIGNMENT...: of a line of the table
 holds "all is well where all is" gpu_check 0 '0 failed, 0 not done'
 holds "every size and architecture has a row call by call" [ "$(grep -c ' eager ' out)" = 16 ]
 holds "and one as graphs" [ "$(grep -c ' graph ' out)" = 16 ]
+holds "and unequal groups one in each way" [ "$(grep -c 'mot  *\(streams\|library\) ' out)" = 2 ]
 holds "counts have theirs" [ "$(grep -c 'ok .* hardware/executed 100 %' out)" = 4 ]
 holds "the sanitizer was there" grep -q 'ok      compute-sanitizer' out
 holds "a target that was reached is met" grep -q 'dense, as a graph.* 51  >= 50 *met' out

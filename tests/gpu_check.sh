@@ -11,7 +11,7 @@ build=$1
 out=${2:-gpu-check}
 start=$(date +%s)
 end=$((start + ${GPU_CHECK_SECONDS:-480}))
-parts=${GPU_CHECK_PARTS:-tests bits 443M counts kernels peers sanitizer 94M 37M 1.5B}
+parts=${GPU_CHECK_PARTS:-tests bits 443M counts kernels peers grouping sanitizer 94M 37M 1.5B}
 cell_seconds=${GPU_CHECK_CELL_SECONDS:-90}
 failed=0
 undone=0
@@ -172,16 +172,25 @@ as_graphs() {
     trained padded -S model.pad=128 && trained graphs -S model.pad=128 -S gpu.graph=true &&
         same padded graphs
 }
+alike() { # NAME NAME: losses within 2 %
+    paste -d, "$scratch/$1.csv" "$scratch/$2.csv" | awk -F, -v one="$1" -v other="$2" '
+        { gsub(/"/, "") }
+        $5 == "loss" { n++; if ($6 - $13 > 0.02 * $13 || $13 - $6 > 0.02 * $13) bad = $0 }
+        END { if (bad || !n) { print "motbench: " one " differs from " other ": " bad; exit 1 } }'
+}
 attentions() {
     trained own -a dense -S gpu.attention=own && trained cudnn -a dense -S gpu.attention=cudnn &&
-        paste -d, "$scratch/own.csv" "$scratch/cudnn.csv" | awk -F, '{ gsub(/"/, "") }
-            $5 == "loss" { n++; if ($6 - $13 > 0.02 * $13 || $13 - $6 > 0.02 * $13) bad = $0 }
-            END { if (bad || !n) { print "motbench: own attention differs from cuDNN: " bad; exit 1 } }'
+        alike own cudnn
+}
+groupings() { # whose groups are unequal without padding
+    trained library -a mot -S gpu.grouping=library && trained library2 -a mot -S gpu.grouping=library &&
+        same library library2 && trained streams -a mot && alike library streams
 }
 bits() {
     check 120 "94M of every architecture gives the same bits twice" twice
     check 120 "and the same bits in graphs" as_graphs
     check 60 "own attention trains as that of cuDNN, within 2 %" attentions
+    check 60 "grouped products of the library give the same bits twice, and train as streams" groupings
 }
 
 # ---- (g) bad memory accesses
@@ -214,17 +223,20 @@ profile() { # SIZE ARCH ARGUMENT...
     cat "$scratch/profile.csv"
     return $result
 }
-cell() { # SIZE ARCH eager|graph
-    graph=false
-    [ "$3" = eager ] || graph=true
+cell() { # SIZE ARCH eager|graph|streams|library
+    case $3 in
+    eager) how=gpu.graph=false ;;
+    graph) how=gpu.graph=true ;;
+    *) how="gpu.grouping=$3 -S model.pad=1" ;; # unequal groups
+    esac
     allow "$cell_seconds"
-    logged "$1 $2 $3" profile "$1" "$2" -p gpu-time --bare --warm-up 4 --steps 20 --traced 1 \
-        -S gpu.graph=$graph || {
+    # shellcheck disable=SC2086
+    logged "$1 $2 $3" profile "$1" "$2" -p gpu-time --bare --warm-up 4 --steps 20 --traced 1 -S $how || {
         wrong $? "$1 $2 $3"
         return
     }
     echo "$1 $2 $3 $(value step) $(value mfu.exact.datasheet)" >>"$scratch/cells"
-    say "$(printf '%-5s %-7s %-5s %9s ms %10s token/s  MFU %% of the datasheet: %s exact, %s palm12, %s causal6; of a product: %s  graphs a step %s, %s W %s' \
+    say "$(printf '%-5s %-7s %-7s %9s ms %10s token/s  MFU %% of the datasheet: %s exact, %s palm12, %s causal6; of a product: %s  graphs a step %s, %s W %s' \
         "$1" "$2" "$3" "$(value step)" "$(value throughput)" "$(value mfu.exact.datasheet)" \
         "$(value mfu.palm12.datasheet)" "$(value mfu.causal6.datasheet)" \
         "$(value mfu.exact.product)" "$(value graphs)" "$(value power)" "${room#-S }")"
@@ -234,6 +246,12 @@ rows() { # SIZE
         cell "$1" $arch_of eager
         cell "$1" $arch_of graph
     done
+}
+
+# The same unequal groups in two ways.
+grouping() {
+    cell 443M mot streams
+    cell 443M mot library
 }
 
 # ---- (d) counters against the ledger: of whole steps, then of each operation in two layers
@@ -339,9 +357,9 @@ targets() {
 
 for part in $parts; do
     case $part in
-    tests | bits | counts | kernels | peers | sanitizer) $part ;;
+    tests | bits | counts | kernels | peers | grouping | sanitizer) $part ;;
     37M | 94M | 443M | 1.5B) rows "$part" ;;
-    *) stop "GPU_CHECK_PARTS: found '$part', expected tests, bits, counts, kernels, peers, sanitizer or a size" ;;
+    *) stop "GPU_CHECK_PARTS: found '$part', expected tests, bits, counts, kernels, peers, grouping, sanitizer or a size" ;;
     esac
 done
 targets

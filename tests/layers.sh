@@ -52,5 +52,9 @@ END { printf "%s", bad > "/dev/stderr"; exit bad != "" }
 ' "$list" || exit 1
 
 # One door is narrower than its folder.
-grep -E '<(cuda.*|cudnn.*)>' "$list" | grep -v '^models/kernels/cuda/' && exit 1
+grep -E '<cu(da|dnn|blas).*>' "$list" | grep -v '^models/kernels/cuda/' && exit 1
+# A machine without CUDA has none of its headers: what it compiles may not ask for them.
+plain=$(MAKEFLAGS= make -s CUDA=0 CUDA_HOME=/nonexistent sources) || exit 1
+# shellcheck disable=SC2086
+grep -nE '"models/kernels/cuda/(cuda|kernels)\.h"|<cu(da|dnn|blas|pti).*>' $plain && exit 1
 echo "layers: every include follows the arrows"

@@ -261,5 +261,7 @@ Test(gpu, what_there_is_is_told_with_its_version)
     cr_expect(strstr(text, "NVML: ok Fake GPU, driver 1.2"), "%s", text);
     cr_expect(strstr(text, "GPU driver: ok CUDA 13.0, devices: 1"), "%s", text);
     cr_expect(strstr(text, "CUPTI: ok 13.0, "), "%s", text);
+    cr_expect(strstr(text, "NCCL: "), "%s", text);
+    cr_expect(strstr(text, "nothing needs it yet: a run uses one GPU"), "%s", text);
     free(text);
 }

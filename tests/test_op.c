@@ -28,7 +28,8 @@ enum {
     DOCUMENTS = 64, /* spans: several documents, */
     IMAGES = 128,   /* positions that see later ones, */
     PERMUTED = 256, /* rows in another order than positions */
-    WAYS = 512
+    GROUPED = 512,  /* unequal groups as one product of the library */
+    WAYS = 1024
 };
 
 typedef struct shape {
@@ -158,6 +159,7 @@ static void run_gemm(side *s, const shape *a, int how)
     float *x = input(s, "x", r->rows * a->d), *dy = input(s, "dy", r->rows * a->n);
 
     s->c->result = s->c->stored;
+    mb_ctx_ways(s->c, MB_ATTENTION_AUTO, how & GROUPED ? MB_GROUPING_LIBRARY : MB_GROUPING_STREAMS);
     s->be->gemm(s->c, result(s, "y", r->rows * a->n), x, w, r);
     s->be->gemm_dx(s->c, update(s, "dx", r->rows * a->d, how & ADD), dy, w, r, how & ADD);
     w->grad = parameter(s, "dw", mb_count(w));
@@ -404,7 +406,7 @@ typedef struct kernel {
 #define ROUNDED_SHAPES(list) (list), sizeof(list) / sizeof *(list), 3e-7
 static const kernel kernels[] = {
     { "embed", run_embed, 0, SHAPES(vocabularies) },
-    { "gemm", run_gemm, ADD | SLICED, SHAPES(routed) },
+    { "gemm", run_gemm, ADD | SLICED | GROUPED, SHAPES(routed) },
     { "logits", run_logits, ADD, SHAPES(vocabularies) },
     { "gather", run_gather, ADD, SHAPES(routed) },
     { "unfold", run_unfold, ADD, SHAPES(flat) },

@@ -134,6 +134,7 @@ struct mb_ctx { /* first member of each backend's own struct */
     mb_precision result; /* y, or dy, of the product under way: stored, or fp32 */
     bool padded;         /* learned routes have room for their capacity */
     enum mb_attention attention;
+    enum mb_grouping grouping;
     uint64_t graphs;   /* passes that were launched whole */
     uint64_t counted;  /* `ref` counts its multiplications and additions here */
     uint64_t executed; /* FLOPs in the products of the call under way: op.c sets what was asked for,

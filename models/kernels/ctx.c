@@ -97,9 +97,10 @@ int mb_ctx_host_threads(const mb_ctx *c)
     return c->be->device ? omp_get_max_threads() : c->threads;
 }
 
-void mb_ctx_attention(mb_ctx *c, enum mb_attention by)
+void mb_ctx_ways(mb_ctx *c, enum mb_attention attention, enum mb_grouping grouping)
 {
-    c->attention = by;
+    c->attention = attention;
+    c->grouping = grouping;
 }
 
 void mb_ctx_graph(mb_ctx *c, uint64_t key)

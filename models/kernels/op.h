@@ -89,9 +89,14 @@ void mb_ctx_fetch(mb_ctx *c, void *to, const void *from, size_t bytes); /* to ho
 
 /* What makes attention on a device: the fastest that is there and takes the shape; our own tiles
    alone; cuDNN or an error; or cuDNN that may add up the gradients of queries in any order, so that
-   bits differ from run to run. Backends in host memory have one way and take no notice. */
+   bits differ from run to run. */
 enum mb_attention { MB_ATTENTION_AUTO, MB_ATTENTION_OWN, MB_ATTENTION_CUDNN, MB_ATTENTION_FAST };
-void mb_ctx_attention(mb_ctx *c, enum mb_attention by); /* of the passes that follow */
+/* What makes products of groups of unequal size on a device: one product each, side by side on
+   streams; or one grouped product of the library for all, where it takes them and no graph is
+   made. */
+enum mb_grouping { MB_GROUPING_STREAMS, MB_GROUPING_LIBRARY };
+/* Of the passes that follow. Backends in host memory have one way of each and take no notice. */
+void mb_ctx_ways(mb_ctx *c, enum mb_attention attention, enum mb_grouping grouping);
 
 /* ---- the pass under way --------------------------------------------------------------------- */
 

@@ -1,4 +1,4 @@
-/* What stands in for cuBLASLt: products by their definition, on the emulated device. */
+/* What stands in for cuBLASLt and cuBLAS: products by their definition, on the emulated device. */
 #include "models/kernels/cuda/cuda.h"
 
 #include "base/file.h"
@@ -106,5 +106,66 @@ mb_err cuda_lt_multiply(struct cuda_lt *lt, int lane, cudaStream_t stream, const
     *c = (call){ lt->calls, *p, to, a, b };
     lt->calls = c;
     cudaLaunchHostFunc(stream, multiply, c);
+    return MB_OK;
+}
+
+/* ---- groups ---------------------------------------------------------------------------------- */
+
+typedef struct group_call { /* addresses lie on the device until its turn comes */
+    const void *const *at;
+    int n;
+    cuda_product p[CUDA_GROUPS];
+} group_call;
+
+struct cuda_grouped {
+    cudaStream_t stream;
+    void *workspace; /* as cuBLAS has one */
+};
+
+mb_err cuda_grouped_open(struct cuda_grouped **out, cudaStream_t stream)
+{
+    *out = mb_zalloc(1, sizeof **out);
+    (*out)->stream = stream;
+    if (cudaMalloc(&(*out)->workspace, CUDA_GROUPED_BYTES) != cudaSuccess)
+        return mb_fail(MB_ENOMEM, "emulated products: no workspace");
+    return MB_OK;
+}
+
+void cuda_grouped_close(struct cuda_grouped *g)
+{
+    if (g)
+        cudaFree(g->workspace);
+    free(g);
+}
+
+/* As cuBLAS: no bf16 in and fp32 out. Rows may have any size. */
+bool cuda_grouped_takes(const cuda_product *p)
+{
+    return p->bf16 == p->result_bf16;
+}
+
+static void multiply_all(void *of)
+{
+    group_call *g = of;
+
+    for (int i = 0; i < g->n; i++)
+        multiply(&(call){
+            .p = g->p[i], .to = (void *)g->at[i], .a = g->at[g->n + i], .b = g->at[2 * g->n + i] });
+    free(g);
+}
+
+mb_err cuda_grouped_multiply(struct cuda_grouped *g, const cuda_product *p, int n,
+                             const void *const *at)
+{
+    group_call *c = mb_alloc(sizeof *c);
+
+    c->at = at;
+    c->n = n;
+    for (int i = 0; i < n; i++) {
+        if (p[i].m == 0 || p[i].n == 0 || p[i].k == 0)
+            return mb_fail(MB_EINVAL, "emulated products: group %d of %d is empty", i, n);
+        c->p[i] = p[i];
+    }
+    cudaLaunchHostFunc(g->stream, multiply_all, c);
     return MB_OK;
 }

@@ -20,6 +20,7 @@ static void cuda_close(mb_ctx *base)
 
     cuda_forget(c);
     mb_cudnn_close(c->cudnn);
+    cuda_grouped_close(c->grouped);
     cuda_lt_close(c->lt);
     if (c->cu.stream)
         cudaStreamDestroy(c->cu.stream);
@@ -399,6 +400,8 @@ static uint64_t cuda_workspace(const mb_ctx *base, const mb_sizes *of)
     most = attention > most ? attention : most;
     most = words > most ? words : most;
     indices = indices < MB_ARENA_BLOCK ? MB_ARENA_BLOCK : indices;
+    if (c->base.grouping == MB_GROUPING_LIBRARY)
+        most += CUDA_GROUPED_BYTES;
     return c->lanes + most + indices + (size_t)(2 * t * half) * sizeof(float);
 }
 

@@ -51,16 +51,17 @@ enum { CUDA_GRAPHS = 32 }; /* kept at most */
 typedef struct cuda_ctx {
     mb_ctx base;
     cu cu;
-    char why[512];          /* message of the first error, when base.err is one */
-    struct cuda_lt *lt;     /* matrix products */
-    struct mb_cudnn *cudnn; /* NULL: attention by our own kernels */
-    mb_arena indices;       /* until the reset, also when the scratch is given back before */
-    cuda_list copies;       /* cuda_copy, of this pass */
-    cuda_list weights;      /* cuda_weights */
-    cuda_list fetches;      /* cuda_fetch */
-    uint64_t version;       /* of the weights: what changes them counts it up */
-    mb_arena stage;         /* page-locked host memory for copies of both ways, until a flush */
-    void *space;            /* see cuda_space() */
+    char why[512];                /* message of the first error, when base.err is one */
+    struct cuda_lt *lt;           /* matrix products */
+    struct cuda_grouped *grouped; /* NULL: not asked for yet */
+    struct mb_cudnn *cudnn;       /* NULL: attention by our own kernels */
+    mb_arena indices;             /* until the reset, also when the scratch is given back before */
+    cuda_list copies;             /* cuda_copy, of this pass */
+    cuda_list weights;            /* cuda_weights */
+    cuda_list fetches;            /* cuda_fetch */
+    uint64_t version;             /* of the weights: what changes them counts it up */
+    mb_arena stage; /* page-locked host memory for copies of both ways, until a flush */
+    void *space;    /* see cuda_space() */
     size_t space_size;
     size_t kept; /* bytes of device memory that are the backend's own now */
     cuda_angles angles;
@@ -149,6 +150,16 @@ mb_err cuda_lt_multiply(struct cuda_lt *lt, int lane, cudaStream_t stream, const
 /* Lets all lanes begin after what is on STREAM, and STREAM go on after all lanes. */
 mb_err cuda_lt_fork(struct cuda_lt *lt, cudaStream_t stream);
 mb_err cuda_lt_join(struct cuda_lt *lt, cudaStream_t stream);
+
+/* grouped.c: cuBLAS's grouped product behind these, or what stands in for it in tests. Of N
+   products P, at most CUDA_GROUPS and alike but for their rows, AT has first all C, then all A,
+   then all B: addresses of the device, in memory of the device. Not to be captured in a graph. */
+enum { CUDA_GROUPS = 1024, CUDA_GROUPED_BYTES = 32 << 20 /* of device memory, which it keeps */ };
+mb_err cuda_grouped_open(struct cuda_grouped **out, cudaStream_t stream);
+void cuda_grouped_close(struct cuda_grouped *g); /* accepts NULL */
+bool cuda_grouped_takes(const cuda_product *p);  /* whatever its rows */
+mb_err cuda_grouped_multiply(struct cuda_grouped *g, const cuda_product *p, int n,
+                             const void *const *at);
 
 void cuda_gemm(mb_ctx *base, mb_real *y, const mb_real *x, const mb_tensor *w, const mb_route *r);
 void cuda_gemm_dx(mb_ctx *base, mb_real *dx, const mb_real *dy, const mb_tensor *w,

@@ -1,7 +1,7 @@
 /* Matrix products of groups of rows, and the head, which is made of products.
 
    Groups of equal size are one strided product; groups of other sizes are one product each, side by
-   side. Rows and weights are row-major. */
+   side, or where that was asked for one grouped product. Rows and weights are row-major. */
 #include "models/kernels/cuda/cuda.h"
 
 enum { CHUNK_BYTES = 256 << 20 }; /* of fp32 logits at a time */
@@ -61,6 +61,60 @@ static int64_t equal_rows(const mb_route *r)
     return rows;
 }
 
+static void multiply_strided(cuda_ctx *c, cuda_product p, int64_t rows, const operand *to,
+                             const operand *a, const operand *b, const mb_route *r)
+{
+    if (r->groups > 1) {
+        p.batch = r->groups;
+        p.stride_a = rows * a->per_row + a->per_slice;
+        p.stride_b = rows * b->per_row + b->per_slice;
+        p.stride_c = rows * to->per_row + to->per_slice;
+    }
+    cuda_multiply(c, &p, (void *)to->data, a->data, b->data);
+}
+
+/* Opens cuBLAS for the first of them. */
+static bool have_grouped(cuda_ctx *c)
+{
+    if (c->grouped)
+        return true;
+    if (c->base.err != MB_OK)
+        return false;
+    if (cuda_grouped_open(&c->grouped, c->cu.stream))
+        cuda_keep(c, mb_fail_in(MB_EMISSING, "gpu.grouping = library"));
+    else
+        c->kept += CUDA_GROUPED_BYTES;
+    return c->grouped;
+}
+
+/* Groups without rows are left out: what they have to set has no rows, and what they add is none.
+ */
+static void multiply_grouped(cuda_ctx *c, cuda_product p, bool rows_are_k, const operand *to,
+                             const operand *a, const operand *b, const mb_route *r)
+{
+    cuda_product *each = mb_ctx_host(&c->base, (size_t)r->groups * sizeof *each);
+    const void **at = mb_ctx_host(&c->base, (size_t)(3 * r->groups) * sizeof *at);
+    int64_t *rows = rows_are_k ? &p.k : &p.m;
+    int n = 0, filled = 0;
+
+    for (int g = 0; g < r->groups; g++)
+        filled += r->offset[g + 1] > r->offset[g];
+    for (int g = 0; g < r->groups; g++) {
+        int64_t first = r->offset[g];
+
+        *rows = r->offset[g + 1] - first;
+        if (*rows == 0)
+            continue;
+        at[n] = of_group(to, first, g);
+        at[filled + n] = of_group(a, first, g);
+        at[2 * filled + n] = of_group(b, first, g);
+        each[n++] = p;
+    }
+    if (n > 0)
+        cuda_keep(c, cuda_grouped_multiply(c->grouped, each, n,
+                                           cuda_indices(c, at, (size_t)(3 * n) * sizeof *at)));
+}
+
 /* The product P of every group, whose rows are P's m, or with ROWS_ARE_K its k. */
 static void multiply_groups(cuda_ctx *c, cuda_product p, bool rows_are_k, const operand *to,
                             const operand *a, const operand *b, const mb_route *r)
@@ -70,13 +124,13 @@ static void multiply_groups(cuda_ctx *c, cuda_product p, bool rows_are_k, const 
 
     if (all >= 0) {
         *rows = all;
-        if (r->groups > 1) {
-            p.batch = r->groups;
-            p.stride_a = all * a->per_row + a->per_slice;
-            p.stride_b = all * b->per_row + b->per_slice;
-            p.stride_c = all * to->per_row + to->per_slice;
-        }
-        cuda_multiply(c, &p, (void *)to->data, a->data, b->data);
+        multiply_strided(c, p, all, to, a, b, r);
+        return;
+    }
+    if (c->base.grouping == MB_GROUPING_LIBRARY && !c->graph && r->groups <= CUDA_GROUPS &&
+        cuda_grouped_takes(&p)) {
+        if (have_grouped(c))
+            multiply_grouped(c, p, rows_are_k, to, a, b, r);
         return;
     }
     fork_lanes(c);
