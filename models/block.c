@@ -103,8 +103,8 @@ mb_tensor *mb_block(mb_pass *p, const mb_layer *l, int index, mb_tensor *x)
     mb_ctx_at(c, MB_ATTENTION, index);
     h = before(p, x, l->norm1);
     h = mb_gemm(c, h, l->qkv, p->route[p->arch->qkv]);
-    h = mb_rope(c, h, l->qnorm, l->knorm, p->norm_slice, p->position, m->heads, m->norm_eps,
-                m->rope_base);
+    h = mb_rope(c, h, l->qnorm, l->knorm, p->norm_slice, p->position, p->cache ? NULL : &p->span,
+                m->heads, m->norm_eps, m->rope_base);
     h = p->cache ? mb_attend_cached(c, h, &p->cache[index], &p->places, m->heads)
                  : mb_attend(c, h, &p->span, m->heads);
     h = mb_gemm(c, h, l->out, p->route[p->arch->out]);

@@ -23,9 +23,9 @@ typedef struct mb_patches {
 } mb_patches;
 
 /* One pass over one batch. Rows of the hidden state are in home order: sorted by modality when any
-   part is routed by modality, else in order of positions. Only attention needs to know. With padded
-   groups R >= T rows: those that are no position's have token 0 and no target, so that nothing
-   flows back from them. */
+   part is routed by modality, else in order of positions. Only attention and what leads to it need
+   to know. With padded groups R >= T rows: those that are no position's have token 0 and no target,
+   so that nothing flows back from them. */
 typedef struct mb_pass {
     mb_ctx *c;
     const mb_arch *arch;

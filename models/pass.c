@@ -83,6 +83,7 @@ void mb_pass_begin(mb_pass *p, mb_model *m, const mb_batch *batch)
                     .rows = all,
                     .span = { .batch = batch->batch,
                               .len = batch->len,
+                              .rows = all,
                               .at = at,
                               .lo = batch->lo,
                               .hi = batch->hi },

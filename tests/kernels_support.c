@@ -304,19 +304,19 @@ static int32_t image_end(const int32_t *lo, int64_t p, int64_t len)
 
 mb_span *test_span(mb_ctx *c, int64_t batch, int64_t len, int what)
 {
-    int64_t t = batch * len;
+    int64_t t = batch * len, rows = what & TEST_PADDED ? t + t / 2 + 1 : t;
     int32_t *lo = mb_ctx_host(c, (size_t)t * sizeof *lo);
     int32_t *hi = mb_ctx_host(c, (size_t)t * sizeof *hi);
     int32_t *at = mb_ctx_host(c, (size_t)t * sizeof *at);
     mb_span *s = mb_ctx_host(c, sizeof *s);
 
-    *s = (mb_span){ .batch = batch, .len = len, .lo = lo, .hi = hi };
+    *s = (mb_span){ .batch = batch, .len = len, .rows = rows, .lo = lo, .hi = hi };
     for (int64_t i = 0; i < t; i++) {
         int64_t p = i % len;
         bool starts = p == 0 || ((what & TEST_DOCUMENTS) && draw("document", i, 5) == 0);
 
         lo[i] = (int32_t)(starts ? p : lo[i - 1]);
-        at[i] = (int32_t)mb_permute(SEED, (uint64_t)t, (uint64_t)i);
+        at[i] = (int32_t)mb_permute(SEED, (uint64_t)rows, (uint64_t)i);
     }
     for (int64_t i = 0; i < t; i++) {
         int64_t p = i % len;
@@ -324,7 +324,7 @@ mb_span *test_span(mb_ctx *c, int64_t batch, int64_t len, int what)
         hi[i] = what & TEST_IMAGES ? image_end(lo + i - p, p, len) : (int32_t)p;
         s->pairs += (uint64_t)(hi[i] - lo[i] + 1);
     }
-    if (what & TEST_PERMUTED)
+    if (what & (TEST_PERMUTED | TEST_PADDED))
         s->at = at;
     return s;
 }

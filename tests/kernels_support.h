@@ -51,10 +51,10 @@ int32_t *test_below(mb_ctx *c, const char *name, int64_t t, int64_t n); /* (T) i
 
 int32_t *test_around(mb_ctx *c, int64_t t, int places); /* (T, places) of mb_unfold() */
 
-enum { TEST_DOCUMENTS = 1, TEST_IMAGES = 2, TEST_PERMUTED = 4 };
+enum { TEST_DOCUMENTS = 1, TEST_IMAGES = 2, TEST_PERMUTED = 4, TEST_PADDED = 8 };
 
 /* Causal spans; with documents that end attention, images inside of which positions see each other
-   both ways, and rows in another order than positions. */
+   both ways, rows in another order than positions, and some that are no position's. */
 mb_span *test_span(mb_ctx *c, int64_t batch, int64_t len, int what);
 
 #endif

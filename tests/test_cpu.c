@@ -153,6 +153,7 @@ static void row_kernels(mb_ctx *c, results *r)
     float *x = test_normal("x", 3 * T * D), *dy = test_normal("dy", 3 * T * D);
     float *w = test_normal("w", SLICES * D), *rstd = next(r, T), *y;
     mb_route *route = test_route(c, TEST_INDEXED, T, 4);
+    mb_span *span = test_span(c, B, L, TEST_PERMUTED);
 
     be->embed_bwd(c, next(r, V * D), dy, token, T, D, V);
     be->norm(c, next(r, T * D), rstd, x, w, slice, 1e-5f, T, D);
@@ -162,10 +163,10 @@ static void row_kernels(mb_ctx *c, results *r)
     be->combine(c, y, next(r, route->rows), x, x + T * D, w, slice, 1e-5f, route, D);
     be->gather_bwd(c, next(r, T * D), dy, route, D, false);
     y = next(r, 3 * T * D);
-    be->rope(c, y, x, w, w + SLICES * D / 2, slice, position, T, D, HEADS, 1e-5f, 1e4f);
+    be->rope(c, y, x, w, w + SLICES * D / 2, slice, position, span, T, D, HEADS, 1e-5f, 1e4f);
     y = next(r, SLICES * D / HEADS);
     be->rope_bwd(c, next(r, 3 * T * D), y, next(r, SLICES * D / HEADS), dy, x, w,
-                 w + SLICES * D / 2, slice, position, T, D, HEADS, 1e-5f, 1e4f, false);
+                 w + SLICES * D / 2, slice, position, span, T, D, HEADS, 1e-5f, 1e4f, false);
     be->swiglu_bwd(c, next(r, T * D), dy, x, T, D / 2, false);
     be->sum_squares(c, (double *)next(r, 2), x, 3 * T * D);
     free(x);
@@ -313,9 +314,9 @@ Test(cpu, no_rows_are_no_work)
     be->combine_bwd(c, none, NULL, grad, none, none, none, weight, NULL, route, 4, false);
     be->norm(c, none, none, none, weight, NULL, 1e-5f, 0, 4);
     be->norm_bwd(c, none, grad, none, none, none, weight, NULL, 0, 4, false);
-    be->rope(c, none, none, weight, weight, NULL, NULL, 0, 4, 2, 1e-5f, 1e4f);
-    be->rope_bwd(c, none, grad, grad, none, none, weight, weight, NULL, NULL, 0, 4, 2, 1e-5f, 1e4f,
-                 false);
+    be->rope(c, none, none, weight, weight, NULL, NULL, NULL, 0, 4, 2, 1e-5f, 1e4f);
+    be->rope_bwd(c, none, grad, grad, none, none, weight, weight, NULL, NULL, NULL, 0, 4, 2, 1e-5f,
+                 1e4f, false);
     be->attend(c, none, none, none, &span, 4, 2);
     be->attend_bwd(c, none, none, none, none, none, &span, 4, 2, false);
     be->swiglu(c, none, none, 0, 4);

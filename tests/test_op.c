@@ -28,8 +28,9 @@ enum {
     DOCUMENTS = 64, /* spans: several documents, */
     IMAGES = 128,   /* positions that see later ones, */
     PERMUTED = 256, /* rows in another order than positions */
-    GROUPED = 512,  /* unequal groups as one product of the library */
-    WAYS = 1024
+    PADDED = 512,   /* and some of them no position's */
+    GROUPED = 1024, /* unequal groups as one product of the library */
+    WAYS = 2048
 };
 
 typedef struct shape {
@@ -231,38 +232,53 @@ static void run_norm(side *s, const shape *a, int how)
                     how & ADD);
 }
 
+/* n sequences of t positions */
+static mb_span *span_of(side *s, const shape *a, int how)
+{
+    return test_span(s->c, a->n, a->t,
+                     (how & DOCUMENTS ? TEST_DOCUMENTS : 0) | (how & IMAGES ? TEST_IMAGES : 0) |
+                         (how & PERMUTED ? TEST_PERMUTED : 0) | (how & PADDED ? TEST_PADDED : 0));
+}
+
+/* As op.c does, of which kernels then write the rows of positions alone. */
+static void clear(side *s, mb_real *x, int64_t n)
+{
+    s->be->clear(s->c, x, (size_t)n * mb_size(s->c->stored));
+}
+
 static void run_rope(side *s, const shape *a, int how)
 {
-    int64_t size = 3 * a->t * a->d, e = a->d / a->heads;
+    const mb_span *span = how & (PERMUTED | PADDED) ? span_of(s, a, how) : NULL;
+    int64_t t = a->t * a->n, rows = span ? span->rows : t, e = a->d / a->heads;
     int slices = how & SLICED ? 3 : 1;
-    const uint8_t *slice = how & SLICED ? test_slices(s->c, a->t, slices) : NULL;
-    const int32_t *position = test_below(s->c, "position", a->t, 4096);
-    float *x = input(s, "x", size), *dy = input(s, "dy", size);
+    const uint8_t *slice = how & SLICED ? test_slices(s->c, rows, slices) : NULL;
+    const int32_t *position = test_below(s->c, "position", rows, 4096);
+    float *x = input(s, "x", 3 * rows * a->d), *dy = input(s, "dy", 3 * t * a->d);
+    float *dx = update(s, "dx", 3 * rows * a->d, how & ADD);
     float *qw = how & NORMED ? weights(s, "qw", slices * e) : NULL;
     float *kw = how & NORMED ? weights(s, "kw", slices * e) : NULL;
 
-    s->be->rope(s->c, result(s, "y", size), x, qw, kw, slice, position, a->t, a->d, a->heads, EPS,
-                ROPE_BASE);
-    s->be->rope_bwd(s->c, update(s, "dx", size, how & ADD),
-                    qw ? parameter(s, "dqw", slices * e) : NULL,
+    if (how & PADDED && !(how & ADD))
+        clear(s, dx, 3 * rows * a->d);
+    s->be->rope(s->c, result(s, "y", 3 * t * a->d), x, qw, kw, slice, position, span, rows, a->d,
+                a->heads, EPS, ROPE_BASE);
+    s->be->rope_bwd(s->c, dx, qw ? parameter(s, "dqw", slices * e) : NULL,
                     kw ? parameter(s, "dkw", slices * e) : NULL, dy, x, qw, kw, slice, position,
-                    a->t, a->d, a->heads, EPS, ROPE_BASE, how & ADD);
+                    span, rows, a->d, a->heads, EPS, ROPE_BASE, how & ADD);
 }
 
-/* n sequences of t positions */
 static void run_attend(side *s, const shape *a, int how)
 {
+    mb_span *span = span_of(s, a, how);
     int64_t t = a->t * a->n;
-    mb_span *span =
-        test_span(s->c, a->n, a->t,
-                  (how & DOCUMENTS ? TEST_DOCUMENTS : 0) | (how & IMAGES ? TEST_IMAGES : 0) |
-                      (how & PERMUTED ? TEST_PERMUTED : 0));
-    float *x = input(s, "x", 3 * t * a->d), *dy = input(s, "dy", t * a->d);
-    float *y = result(s, "y", t * a->d);
+    float *x = input(s, "x", 3 * t * a->d), *dy = input(s, "dy", span->rows * a->d);
+    float *y = result(s, "y", span->rows * a->d);
     /* in bf16 it may be in an order of the library's own: the backward shows whether it is right */
     float *lse =
         s->inputs == MB_BF16 ? weights(s, "lse", t * a->heads) : floats(s, "lse", t * a->heads);
 
+    if (how & PADDED)
+        clear(s, y, span->rows * a->d);
     s->be->attend(s->c, y, lse, x, span, a->d, a->heads);
     s->be->attend_bwd(s->c, update(s, "dx", 3 * t * a->d, how & ADD), dy, y, lse, x, span, a->d,
                       a->heads, how & ADD);
@@ -412,8 +428,8 @@ static const kernel kernels[] = {
     { "unfold", run_unfold, ADD, SHAPES(flat) },
     { "combine", run_combine, ADD | SLICED | NORMED | GATED | RESIDUAL, SHAPES(routed) },
     { "norm", run_norm, ADD | SLICED, SHAPES(flat) },
-    { "rope", run_rope, ADD | SLICED | NORMED, SHAPES(headed) },
-    { "attend", run_attend, ADD | DOCUMENTS | IMAGES | PERMUTED, ROUNDED_SHAPES(headed) },
+    { "rope", run_rope, ADD | SLICED | NORMED | PERMUTED | PADDED, SHAPES(headed) },
+    { "attend", run_attend, ADD | DOCUMENTS | IMAGES | PERMUTED | PADDED, ROUNDED_SHAPES(headed) },
     { "attend_cached", run_attend_cached, 0, ROUNDED_SHAPES(headed) },
     { "swiglu", run_swiglu, ADD, SHAPES(flat) },
     { "jitter", run_jitter, ADD, SHAPES(flat) },

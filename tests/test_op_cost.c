@@ -100,6 +100,30 @@ Test(op_cost, cpu_enters_the_tiles_that_it_computes)
     mb_ctx_close(c);
 }
 
+/* Each number of q, k and v is read and written once, back read twice; a pair that turns costs six
+   operations. Rows that are no position's cost nothing. */
+Test(op_cost, rope_costs_what_its_positions_do)
+{
+    enum { T = 4, ROWS = T + T / 2 + 1 };
+    mb_ctx *c = test_open("ref");
+    float *x = test_normal("x", ROWS * 3 * D), *dy = test_normal("dy", T * 3 * D);
+    mb_tensor *xt = mb_wrap(c, "x", ROWS, 3 * D, x), *y;
+
+    mb_ctx_record(c, true);
+    xt->wants = true;
+    y = mb_rope(c, xt, NULL, NULL, NULL, test_below(c, "position", ROWS, 9),
+                test_span(c, 1, T, TEST_PADDED), HEADS, 0, 10000);
+    y->grad = dy;
+    mb_backward(c);
+    cr_expect_eq(entered(c, "rope", MB_FWD, -1).vector, 6 * T * D);
+    cr_expect_eq(entered(c, "rope", MB_BWD, -1).vector, 12 * T * D);
+    cr_expect_eq(entered(c, "rope", MB_FWD, -1).bytes, sizeof(float) * T * 3 * D * 2);
+    cr_expect_eq(entered(c, "rope", MB_BWD, -1).bytes, sizeof(float) * T * 3 * D * 3);
+    free(x);
+    free(dy);
+    mb_ctx_close(c);
+}
+
 /* Per number a difference, its square and their sum; back one product. Prediction and what was
    wanted are read, loss or gradient written beside them. */
 Test(op_cost, a_squared_error_costs_three_operations_a_number)

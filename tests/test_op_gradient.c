@@ -329,7 +329,7 @@ Test(op_gradient, norm)
 static mb_tensor *rope(trial *t)
 {
     return mb_rope(t->c, activation(t, "x", T, 3 * D), NULL, NULL, NULL,
-                   test_below(t->c, "position", T, 100), HEADS, EPS, 100);
+                   test_below(t->c, "position", T, 100), NULL, HEADS, EPS, 100);
 }
 
 static mb_tensor *rope_normed(trial *t)
@@ -338,13 +338,24 @@ static mb_tensor *rope_normed(trial *t)
     mb_tensor *qw = weight(t, "qw", 2, 1, D / HEADS), *kw = weight(t, "kw", 2, 1, D / HEADS);
 
     return mb_rope(t->c, x, qw, kw, test_slices(t->c, T, 2), test_below(t->c, "position", T, 100),
-                   HEADS, EPS, 100);
+                   NULL, HEADS, EPS, 100);
+}
+
+static mb_tensor *rope_padded(trial *t)
+{
+    const mb_span *s = test_span(t->c, 1, T, TEST_PADDED);
+    mb_tensor *x = activation(t, "x", s->rows, 3 * D);
+    mb_tensor *qw = weight(t, "qw", 2, 1, D / HEADS), *kw = weight(t, "kw", 2, 1, D / HEADS);
+
+    return mb_rope(t->c, x, qw, kw, test_slices(t->c, s->rows, 2),
+                   test_below(t->c, "position", s->rows, 100), s, HEADS, EPS, 100);
 }
 
 Test(op_gradient, rope)
 {
     check(rope);
     check(rope_normed);
+    check(rope_padded);
 }
 
 static mb_tensor *attend_causal(trial *t)
@@ -361,7 +372,7 @@ static mb_tensor *attend_documents(trial *t)
 
 static mb_tensor *attend_images(trial *t)
 {
-    const mb_span *s = test_span(t->c, 2, T, TEST_IMAGES | TEST_PERMUTED);
+    const mb_span *s = test_span(t->c, 2, T, TEST_IMAGES | TEST_PADDED);
 
     return mb_attend(t->c, activation(t, "x", 2 * T, 3 * D), s, HEADS);
 }
@@ -574,7 +585,7 @@ static mb_tensor *attention(trial *t)
     mb_tensor *w = weight(t, "norm", 2, 1, D);
 
     h = mb_gemm(t->c, mb_norm(t->c, x, w, slice, EPS), wqkv, r);
-    h = mb_rope(t->c, h, NULL, NULL, NULL, test_below(t->c, "position", 2 * T, 50), HEADS, EPS,
+    h = mb_rope(t->c, h, NULL, NULL, NULL, test_below(t->c, "position", 2 * T, 50), s, HEADS, EPS,
                 100);
     h = mb_gemm(t->c, mb_attend(t->c, h, s, HEADS), wo, r);
     return mb_combine(t->c, x, h, NULL, NULL, EPS, r);

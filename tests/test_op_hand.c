@@ -245,8 +245,8 @@ Test(op_hand, norm_divides_by_the_root_mean_square)
 static void rope_body(mb_ctx *c)
 {
     float x[] = { 1, 0, 0, 2, 5, 6, 1, 0, 0, 2, 5, 6 };
-    mb_tensor *y =
-        mb_rope(c, given(c, "x", 2, 6, x), NULL, NULL, NULL, (int32_t[]){ 0, 1 }, 1, 0, 10000);
+    mb_tensor *y = mb_rope(c, given(c, "x", 2, 6, x), NULL, NULL, NULL, (int32_t[]){ 0, 1 }, NULL,
+                           1, 0, 10000);
 
     expect(c, "y", mb_f32(y),
            (float[]){ 1, 0, 0, 2, 5, 6, 0.54030231f, 0.84147098f, -1.68294197f, 1.08060461f, 5, 6 },
@@ -264,7 +264,7 @@ static void rope_pairs_body(mb_ctx *c)
 {
     float x[] = { 1, 0, 0, 0, 0, 1, 0, 0, 5, 6, 7, 8 };
     mb_tensor *y =
-        mb_rope(c, given(c, "x", 1, 12, x), NULL, NULL, NULL, (int32_t[]){ 1 }, 1, 0, 10000);
+        mb_rope(c, given(c, "x", 1, 12, x), NULL, NULL, NULL, (int32_t[]){ 1 }, NULL, 1, 0, 10000);
 
     expect(c, "y", mb_f32(y),
            (float[]){ 0.54030231f, 0, 0.84147098f, 0, 0, 0.99995000f, 0, 0.00999983f, 5, 6, 7, 8 },
@@ -297,8 +297,8 @@ static void rope_distance_body(mb_ctx *c)
     test_fill_normal(x, "x", 2 * 3 * D); /* rows 0 and 1, and the same two again */
     for (int i = 0; i < 2 * 3 * D; i++)
         x[2 * 3 * D + i] = x[i];
-    y = mb_rope(c, given(c, "x", 4, 3 * D, x), NULL, NULL, NULL, (int32_t[]){ 9, 4, 105, 100 }, 1,
-                0, 10000);
+    y = mb_rope(c, given(c, "x", 4, 3 * D, x), NULL, NULL, NULL, (int32_t[]){ 9, 4, 105, 100 },
+                NULL, 1, 0, 10000);
     cr_expect_float_eq(score(c, y, 0, 1), score(c, y, 2, 3), 1e-4, "%g and %g", score(c, y, 0, 1),
                        score(c, y, 2, 3));
     cr_expect(fabs(score(c, y, 0, 1) - score(c, y, 0, 3)) > 1e-2, "and not on nothing");
@@ -309,20 +309,50 @@ Test(op_hand, scores_after_rope_depend_on_the_distance_alone)
     each_backend(rope_distance_body);
 }
 
+/* Two positions in rows 2 and 0 of three; where nothing turns, rows are only brought into order,
+   and gradients back. The middle row, which is no position's, gets none. */
+static void rope_order_body(mb_ctx *c)
+{
+    float x[] = { 1, 2, 3, 4, 5, 6, NAN, NAN, NAN, NAN, NAN, NAN, 7, 8, 9, 10, 11, 12 };
+    mb_span s = { .batch = 1, .len = 2, .rows = 3, .at = (int32_t[]){ 2, 0 } };
+    mb_tensor *xt = wrap(c, "x", 3, 6, x);
+    mb_tensor *y = mb_rope(c, xt, NULL, NULL, NULL, (int32_t[]){ 0, 0, 0 }, &s, 1, 0, 10000);
+
+    cr_expect_eq(y->rows, 2);
+    expect(c, "y", mb_f32(y), (float[]){ 7, 8, 9, 10, 11, 12, 1, 2, 3, 4, 5, 6 }, 12);
+    xt->grad = on(c, x, 18);
+    y->grad = on(c, (float[]){ 1, 2, 3, 4, 5, 6, -1, -2, -3, -4, -5, -6 }, 12);
+    mb_backward(c);
+    expect(c, "dx", xt->grad,
+           (float[]){ -1, -2, -3, -4, -5, -6, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6 }, 18);
+}
+
+Test(op_hand, rope_brings_rows_into_the_order_of_positions)
+{
+    each_backend(rope_order_body);
+}
+
 /* Scores 0 weigh all keys alike; the third position begins a document. Then a score that wins by
    200: a softmax that is not shifted by its maximum overflows. */
 static void attend_body(mb_ctx *c)
 {
     float x[] = { 0, 1, 10, 0, 1, 20, 0, 1, 70 };
     float strong[] = { 0, 0, 10, 20, 10, 20, -20, 10, 70 };
-    mb_span s = {
-        .batch = 1, .len = 3, .lo = (int32_t[]){ 0, 0, 2 }, .hi = (int32_t[]){ 0, 1, 2 }, .pairs = 4
-    };
+    mb_span s = { .batch = 1,
+                  .len = 3,
+                  .rows = 3,
+                  .lo = (int32_t[]){ 0, 0, 2 },
+                  .hi = (int32_t[]){ 0, 1, 2 },
+                  .pairs = 4 };
     mb_tensor *y = mb_attend(c, given(c, "x", 3, 3, x), &s, 1);
 
     expect(c, "y", mb_f32(y), (float[]){ 10, 15, 70 }, 3);
     y = mb_attend(c, given(c, "strong", 3, 3, strong), &s, 1);
     expect(c, "y", mb_f32(y), (float[]){ 10, 20, 70 }, 3);
+    s.rows = 5;
+    s.at = (int32_t[]){ 3, 1, 4 };
+    y = mb_attend(c, given(c, "x in rows", 3, 3, x), &s, 1);
+    expect(c, "y", mb_f32(y), (float[]){ 0, 15, 0, 10, 70 }, 5);
 }
 
 Test(op_hand, attention_averages_the_values_in_its_span)

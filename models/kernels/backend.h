@@ -77,16 +77,18 @@ typedef struct mb_backend {
                      const float *rstd, const float *w, const uint8_t *slice, int64_t t, int64_t d,
                      bool add);
 
-    /* qw NULL: RoPE alone */
+    /* qw NULL: RoPE alone. t: rows of x; s NULL: as many of y, in their order. Rows of dx that are
+       no position's are op.c's business */
     void (*rope)(mb_ctx *, mb_real *y, const mb_real *x, const float *qw, const float *kw,
-                 const uint8_t *slice, const int32_t *position, int64_t t, int64_t d, int heads,
-                 float eps, float base);
+                 const uint8_t *slice, const int32_t *position, const mb_span *s, int64_t t,
+                 int64_t d, int heads, float eps, float base);
     void (*rope_bwd)(mb_ctx *, mb_real *dx, float *dqw, float *dkw, const mb_real *dy,
                      const mb_real *x, const float *qw, const float *kw, const uint8_t *slice,
-                     const int32_t *position, int64_t t, int64_t d, int heads, float eps,
-                     float base, bool add);
+                     const int32_t *position, const mb_span *s, int64_t t, int64_t d, int heads,
+                     float eps, float base, bool add);
 
-    /* lse (T, H): log-sum-exp of the scores, in whatever order the backward expects them */
+    /* lse (batch * len, H): log-sum-exp of the scores, in whatever order the backward expects them.
+       Rows of y that are no position's are op.c's business */
     void (*attend)(mb_ctx *, mb_real *y, float *lse, const mb_real *x, const mb_span *s, int64_t d,
                    int heads);
     void (*attend_bwd)(mb_ctx *, mb_real *dx, const mb_real *dy, const mb_real *y, const float *lse,

@@ -303,6 +303,13 @@ mb_tensor *mb_norm(mb_ctx *c, mb_tensor *x, mb_tensor *w, const uint8_t *slice, 
 
 /* ---- rope ----------------------------------------------------------------------------------- */
 
+/* Kernels write the rows of POSITIONS alone; X has more where groups are padded. */
+static void clear_padding(mb_ctx *c, mb_real *x, const mb_tensor *like, int64_t positions)
+{
+    if (like->rows > positions)
+        c->be->clear(c, x, mb_bytes(like));
+}
+
 static mb_cost rope_cost(const mb_node *n, int passes)
 {
     int64_t elements = 2 * n->y->rows * n->y->cols / 3; /* q and k */
@@ -319,31 +326,35 @@ static void rope_back(mb_ctx *c, const mb_node *n)
     float *dkw = n->w2 ? mb_tape_grad(c, n->w2, &add) : NULL;
     mb_real *dx = mb_tape_grad(c, n->x, &add_dx);
 
+    if (!add_dx)
+        clear_padding(c, dx, n->x, n->y->rows);
     c->be->rope_bwd(c, dx, dqw, dkw, n->y->grad, mb_f32(n->x), n->w ? mb_f32(n->w) : NULL,
-                    n->w2 ? mb_f32(n->w2) : NULL, n->slice, n->index, n->y->rows, n->y->cols / 3,
-                    n->heads, n->eps, n->base, add_dx);
+                    n->w2 ? mb_f32(n->w2) : NULL, n->slice, n->index, n->span, n->x->rows,
+                    n->y->cols / 3, n->heads, n->eps, n->base, add_dx);
     enter(c, "rope", MB_BWD, rope_cost(n, 2), since);
 }
 
 mb_tensor *mb_rope(mb_ctx *c, mb_tensor *x, mb_tensor *qw, mb_tensor *kw, const uint8_t *slice,
-                   const int32_t *position, int heads, float eps, float base)
+                   const int32_t *position, const mb_span *span, int heads, float eps, float base)
 {
     uint64_t since = mb_tape_clock(c);
-    int64_t d = x->cols / 3;
+    int64_t d = x->cols / 3, t = span ? span->batch * span->len : x->rows;
     mb_node n = { .back = rope_back,
                   .x = x,
                   .w = qw,
                   .w2 = kw,
                   .slice = slice,
                   .index = position,
+                  .span = span,
                   .heads = heads,
                   .eps = eps,
                   .base = base };
 
     assert(x->cols == 3 * d && d % heads == 0 && d / heads % 2 == 0 && !qw == !kw);
-    n.y = mb_tape_tensor(c, "rope", x->rows, x->cols, x->wants || (qw && qw->wants));
+    assert(!span || (x->rows == span->rows && (span->at || t == span->rows)));
+    n.y = mb_tape_tensor(c, "rope", t, x->cols, x->wants || (qw && qw->wants));
     c->be->rope(c, mb_f32(n.y), mb_f32(x), qw ? mb_f32(qw) : NULL, kw ? mb_f32(kw) : NULL, slice,
-                position, x->rows, d, heads, eps, base);
+                position, span, x->rows, d, heads, eps, base);
     enter(c, "rope", MB_FWD, rope_cost(&n, 1), since);
     mb_tape_push(c, n);
     return n.y;
@@ -364,13 +375,6 @@ static mb_cost attend_cost(mb_ctx *c, const mb_span *s, int64_t d, int heads, un
                       .bytes = bytes_of(s->batch * s->len * d * 2 * (int64_t)model) };
 }
 
-/* Kernels write the rows of positions alone; X has more where groups are padded. */
-static void clear_padding(mb_ctx *c, mb_real *x, const mb_tensor *like, const mb_span *s)
-{
-    if (like->rows > s->batch * s->len)
-        c->be->clear(c, x, mb_bytes(like));
-}
-
 static void attend_back(mb_ctx *c, const mb_node *n)
 {
     uint64_t since = mb_tape_clock(c);
@@ -378,8 +382,6 @@ static void attend_back(mb_ctx *c, const mb_node *n)
     bool add;
     mb_real *dx = mb_tape_grad(c, n->x, &add);
 
-    if (!add)
-        clear_padding(c, dx, n->x, n->span);
     c->executed = 10 * (uint64_t)d * n->span->pairs;
     c->be->attend_bwd(c, dx, n->y->grad, mb_f32(n->y), mb_f32(n->saved), mb_f32(n->x), n->span, d,
                       n->heads, add);
@@ -390,11 +392,12 @@ mb_tensor *mb_attend(mb_ctx *c, mb_tensor *x, const mb_span *span, int heads)
 {
     uint64_t since = mb_tape_clock(c);
     int64_t t = x->rows, d = x->cols / 3;
-    mb_tensor *y = mb_tape_tensor(c, "attend", t, d, x->wants);
+    mb_tensor *y = mb_tape_tensor(c, "attend", span->rows, d, x->wants);
     mb_tensor *lse = mb_tape_floats(c, "lse", t, heads, false);
 
-    assert(t >= span->batch * span->len && x->cols == 3 * d && d % heads == 0);
-    clear_padding(c, y->data, y, span);
+    assert(t == span->batch * span->len && x->cols == 3 * d && d % heads == 0);
+    assert(span->at || t == span->rows);
+    clear_padding(c, y->data, y, t);
     c->executed = 4 * (uint64_t)d * span->pairs;
     c->be->attend(c, mb_f32(y), mb_f32(lse), mb_f32(x), span, d, heads);
     enter(c, "attend", MB_FWD, attend_cost(c, span, d, heads, 2), since);

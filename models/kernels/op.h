@@ -226,19 +226,21 @@ mb_tensor *mb_combine(mb_ctx *c, mb_tensor *x, mb_tensor *rows, mb_tensor *w, co
 /* y[t] = w[slice[t]] * x[t] / rms(x[t]).  x (T, D), w (M or 1, D); returns (T, D). */
 mb_tensor *mb_norm(mb_ctx *c, mb_tensor *x, mb_tensor *w, const uint8_t *slice, float eps);
 
-/* QK-norm, then RoPE, on the q and k parts of x = [q k v] (T, 3D); v is copied. Per head: q = qw *
-   q / rms(q) with qw, kw (M or 1, e) by slice[t] (NULL: no QK-norm), then pair (j, j + e/2) is
-   rotated by position[t] * base^(-2j/e), the "half-split" form. e must be even. Returns (T, 3D). */
-mb_tensor *mb_rope(mb_ctx *c, mb_tensor *x, mb_tensor *qw, mb_tensor *kw, const uint8_t *slice,
-                   const int32_t *position, int heads, float eps, float base);
-
-/* Which rows attend to which. Position p of sequence b is row at[b*len + p] (NULL: b*len + p); its
-   query sees positions lo[b*len + p] .. hi[b*len + p] of its own sequence, inclusive. */
+/* Which rows are which positions, and attend to which. Of ROWS rows, position p of sequence b is
+   row at[b*len + p]; NULL: rows are in order of positions, and there are no others. Its query sees
+   positions lo[b*len + p] .. hi[b*len + p] of its own sequence, inclusive. */
 typedef struct mb_span {
-    int64_t batch, len;
+    int64_t batch, len, rows;
     const int32_t *at, *lo, *hi;
     uint64_t pairs; /* sum of hi - lo + 1: exact FLOPs are 4 e H pairs */
 } mb_span;
+
+/* QK-norm, then RoPE, on the q and k parts of x = [q k v] (T, 3D); v is copied. Per head: q = qw *
+   q / rms(q) with qw, kw (M or 1, e) by slice[t] (NULL: no QK-norm), then pair (j, j + e/2) is
+   rotated by position[t] * base^(-2j/e), the "half-split" form. e must be even. Returns (T, 3D) in
+   the order of x; with a SPAN, of T rows, its (batch * len, 3D) in order of positions. */
+mb_tensor *mb_rope(mb_ctx *c, mb_tensor *x, mb_tensor *qw, mb_tensor *kw, const uint8_t *slice,
+                   const int32_t *position, const mb_span *span, int heads, float eps, float base);
 
 enum mb_spans {
     MB_SPANS_CAUSAL,    /* every position sees its sequence up to itself */
@@ -248,8 +250,8 @@ enum mb_spans {
 /* The kind of the spans LO .. HI (batch * len each), by which kernels are chosen. */
 enum mb_spans mb_spans_kind(const int32_t *lo, const int32_t *hi, int64_t batch, int64_t len);
 
-/* Multi-head softmax attention over x = [q k v] (T, 3D), scores q.k / sqrt(e); returns (T, D), 0 in
-   rows that are no position's. */
+/* Multi-head softmax attention over x = [q k v] (batch * len, 3D) in order of positions, scores q.k
+   / sqrt(e); returns (rows, D) in the order of rows, 0 in those that are no position's. */
 mb_tensor *mb_attend(mb_ctx *c, mb_tensor *x, const mb_span *span, int heads);
 
 /* Keys and values of sequences that grow row by row: those of position p of sequence b lie at

@@ -20,6 +20,8 @@
    the backward, and the keys of narrow heads then stay in the first-level cache. */
 enum { QUERIES = 32, KEYS = 32, PANEL = KEYS * SIDE };
 
+enum { Q, K, V }; /* parts of x */
+
 enum { AHEAD = 16 }; /* slots whose rows are asked for before they are copied */
 
 typedef struct attention { /* arguments of a call; dx, dy: backward only */
@@ -40,8 +42,13 @@ typedef struct workspace {       /* of a thread, for one sequence and head */
     float *p, *dp;               /* squares of scores, then of probabilities; those of a block of
                                     queries are one after another, a panel */
     slots s;                     /* of the sequence */
-    int64_t head;
+    int64_t begin, head;         /* begin: the sequence's first position of all */
 } workspace;
+
+typedef struct columns { /* e of those of x, or of y: slot i's begin at from + row[i] * width */
+    int64_t from, width;
+    const int32_t *row;
+} columns;
 
 typedef struct group { /* blocks of queries, and of keys that one of them sees */
     range queries, keys;
@@ -79,31 +86,42 @@ static void divide(workspace *w, float *space, int64_t len, int64_t wide)
     w->dp = space + scores_needed(len);
 }
 
-/* Asks for e columns of the row of a slot somewhat after I: rows lie so far apart that the machine
-   does not guess them. Always inlined, since gcc takes a function that only asks for one without an
-   effect, and drops its calls. */
-LANES_INLINE void ask_ahead(const float *from, int64_t width, int64_t column, int64_t i,
-                            const workspace *w, const attention *a)
+/* Of a part of x or its gradient, which are in order of positions. */
+static columns columns_of(int part, const workspace *w, const attention *a)
+{
+    return (columns){ (w->begin * 3 + part) * a->d + w->head * a->e, 3 * a->d, w->s.position };
+}
+
+/* Of y or its gradient, which are in the order of rows. */
+static columns output_columns(const workspace *w, const attention *a)
+{
+    return (columns){ w->head * a->e, a->d, w->s.row };
+}
+
+/* Asks for the columns of a slot somewhat after I: rows lie so far apart that the machine does not
+   guess them. Always inlined, since gcc takes a function that only asks for one without an effect,
+   and drops its calls. */
+LANES_INLINE void ask_ahead(const float *from, columns of, int64_t i, const workspace *w,
+                            const attention *a)
 {
     const float *row;
 
-    if (i + AHEAD >= w->s.blocks * SIDE || w->s.row[i + AHEAD] < 0)
+    if (i + AHEAD >= w->s.blocks * SIDE || of.row[i + AHEAD] < 0)
         return;
-    row = from + w->s.row[i + AHEAD] * width + column;
+    row = from + of.from + of.row[i + AHEAD] * of.width;
     for (int64_t j = 0; j < a->e; j += LINE)
         __builtin_prefetch(row + j);
 }
 
-/* to (end-begin, wide) = the slots' rows of FROM (T, WIDTH), e columns from COLUMN on; 0 elsewhere.
- */
-static void copy_in(float *to, const float *from, int64_t width, int64_t column, int64_t begin,
-                    int64_t end, const workspace *w, const attention *a)
+/* to (end-begin, wide) = columns OF the slots' rows of FROM; 0 elsewhere. */
+static void copy_in(float *to, const float *from, columns of, int64_t begin, int64_t end,
+                    const workspace *w, const attention *a)
 {
     for (int64_t i = begin; i < end; i++, to += a->wide) {
-        const float *row = from + w->s.row[i] * width + column;
-        int64_t there = w->s.row[i] < 0 ? 0 : a->e, j = 0;
+        const float *row = from + of.from + of.row[i] * of.width;
+        int64_t there = of.row[i] < 0 ? 0 : a->e, j = 0;
 
-        ask_ahead(from, width, column, i, w, a);
+        ask_ahead(from, of, i, w, a);
         for (; j + SIDE <= there; j += SIDE)
             put_lanes(to + j, lanes_at(row + j));
         for (; j < there; j++)
@@ -114,17 +132,17 @@ static void copy_in(float *to, const float *from, int64_t width, int64_t column,
     as_operands(a->ctx, to - (end - begin) * a->wide, (end - begin) * a->wide);
 }
 
-/* The reverse, into dx (T, 3D). */
-static void copy_out(const float *from, int64_t column, float scale, int64_t begin, int64_t end,
+/* The reverse, into dx. */
+static void copy_out(const float *from, columns of, float scale, int64_t begin, int64_t end,
                      const workspace *w, const attention *a)
 {
     bool add = a->add;
 
     for (int64_t i = begin; i < end; i++, from += a->wide) {
-        float *row = a->dx + w->s.row[i] * 3 * a->d + column;
+        float *row = a->dx + of.from + of.row[i] * of.width;
 
-        ask_ahead(a->dx, 3 * a->d, column, i, w, a);
-        if (w->s.row[i] < 0)
+        ask_ahead(a->dx, of, i, w, a);
+        if (of.row[i] < 0)
             continue;
 #pragma omp simd
         for (int64_t j = 0; j < a->e; j++)
@@ -147,12 +165,12 @@ static group group_at(const slots *s, int64_t q)
 }
 
 /* The group's rows of FROM, and turned. */
-static void copy_group(float *to, float *turned, const float *from, int64_t width, int64_t column,
-                       const group *g, const workspace *w, const attention *a)
+static void copy_group(float *to, float *turned, const float *from, columns of, const group *g,
+                       const workspace *w, const attention *a)
 {
     int64_t begin = g->queries.begin * SIDE, end = g->queries.end * SIDE;
 
-    copy_in(to, from, width, column, begin, end, w, a);
+    copy_in(to, from, of, begin, end, w, a);
     for (int64_t i = 0; i < end - begin; i += SIDE)
         square_turn(turned + i / SPAN * SPAN * a->wide + i % SPAN, to + i * a->wide, a->wide);
 }
@@ -241,8 +259,8 @@ static void softmax_of(float *p, int64_t q, float *total, const workspace *w, co
             mask(p + i * SQUARE, s, q, first + i);
     softmax_block(p, n * SIDE, a->scale, total, lse);
     as_operands(a->ctx, p, n * SQUARE);
-    for (int64_t i = 0; i < SIDE && s->row[q * SIDE + i] >= 0; i++)
-        a->lse[s->row[q * SIDE + i] * a->heads + w->head] = lse[i];
+    for (int64_t i = 0; i < SIDE && s->position[q * SIDE + i] >= 0; i++)
+        a->lse[(w->begin + s->position[q * SIDE + i]) * a->heads + w->head] = lse[i];
 }
 
 static void put_out(const float *out, const float *total, int64_t q, const workspace *w,
@@ -275,7 +293,7 @@ static void attend_group(workspace *w, const attention *a, int64_t begin)
     int64_t panel = panel_of(a->span->len);
     float total[QUERIES];
 
-    copy_group(w->q, w->q_turned, a->x, 3 * a->d, w->head * a->e, &g, w, a);
+    copy_group(w->q, w->q_turned, a->x, columns_of(Q, w, a), &g, w, a);
     meet(w->p, panel, w->k, w->q_turned, &g, g.keys, w, a);
     for (int64_t q = begin; q < g.queries.end; q++)
         softmax_of(w->p + (q - begin) * panel + (w->s.first[q] - g.keys.begin) * SQUARE, q,
@@ -294,10 +312,10 @@ static void attend_group(workspace *w, const attention *a, int64_t begin)
 
 static void attend_task(workspace *w, const attention *a)
 {
-    int64_t d = a->d, column = w->head * a->e, all = w->s.blocks * SIDE;
+    int64_t all = w->s.blocks * SIDE;
 
-    copy_in(w->k, a->x, 3 * d, column + d, 0, all, w, a);
-    copy_in(w->v, a->x, 3 * d, column + 2 * d, 0, all, w, a);
+    copy_in(w->k, a->x, columns_of(K, w, a), 0, all, w, a);
+    copy_in(w->v, a->x, columns_of(V, w, a), 0, all, w, a);
     for (int64_t q = 0; q < w->s.blocks; q += QUERIES / SIDE)
         attend_group(w, a, q);
 }
@@ -307,14 +325,14 @@ static void attend_task(workspace *w, const attention *a)
 /* dot (SIDE) = dy . y of block q of queries; 0 for empty slots. */
 static void dots_of(float *dot, int64_t q, const workspace *w, const attention *a)
 {
-    int64_t column = w->head * a->e;
+    columns of = output_columns(w, a);
     float part[SQUARE] = { 0 };
 
     for (int64_t i = 0; i < SIDE; i++) {
-        int64_t slot = q * SIDE + i, at = w->s.row[slot] * a->d + column;
+        int64_t slot = q * SIDE + i, at = of.from + of.row[slot] * of.width;
 
-        ask_ahead(a->y, a->d, column, slot, w, a);
-        if (w->s.row[slot] >= 0)
+        ask_ahead(a->y, of, slot, w, a);
+        if (of.row[slot] >= 0)
             put_lanes(part + i * SIDE, dot_lanes(a->dy + at, a->y + at, a->e));
     }
     row_sums(dot, part);
@@ -322,16 +340,16 @@ static void dots_of(float *dot, int64_t q, const workspace *w, const attention *
 
 static void copy_group_bwd(group *g, workspace *w, const attention *a)
 {
-    int64_t d = a->d, column = w->head * a->e, begin = g->queries.begin * SIDE;
+    int64_t begin = g->queries.begin * SIDE;
 
-    copy_group(w->q, w->q_turned, a->x, 3 * d, column, g, w, a);
-    copy_group(w->dy, w->dy_turned, a->dy, d, column, g, w, a);
+    copy_group(w->q, w->q_turned, a->x, columns_of(Q, w, a), g, w, a);
+    copy_group(w->dy, w->dy_turned, a->dy, output_columns(w, a), g, w, a);
     for (int64_t q = g->queries.begin; q < g->queries.end; q++)
         dots_of(g->dot + q * SIDE - begin, q, w, a);
     for (int64_t i = begin; i < g->queries.end * SIDE; i++) {
-        int64_t row = w->s.row[i];
+        int64_t p = w->s.position[i];
 
-        g->lse[i - begin] = row < 0 ? 0 : a->lse[row * a->heads + w->head];
+        g->lse[i - begin] = p < 0 ? 0 : a->lse[(w->begin + p) * a->heads + w->head];
     }
 }
 
@@ -404,21 +422,21 @@ static void group_bwd(workspace *w, const attention *a, int64_t begin)
         for (int64_t i = these.begin; i < these.end; i++)
             keys_bwd(w, a, &g, i, these);
     }
-    copy_out(w->out, w->head * a->e, a->scale, begin * SIDE, g.queries.end * SIDE, w, a);
+    copy_out(w->out, columns_of(Q, w, a), a->scale, begin * SIDE, g.queries.end * SIDE, w, a);
 }
 
 static void attend_bwd_task(workspace *w, const attention *a)
 {
-    int64_t d = a->d, column = w->head * a->e, all = w->s.blocks * SIDE;
+    int64_t all = w->s.blocks * SIDE;
 
-    copy_in(w->k, a->x, 3 * d, column + d, 0, all, w, a);
-    copy_in(w->v, a->x, 3 * d, column + 2 * d, 0, all, w, a);
+    copy_in(w->k, a->x, columns_of(K, w, a), 0, all, w, a);
+    copy_in(w->v, a->x, columns_of(V, w, a), 0, all, w, a);
     memset(w->dk, 0, (size_t)(all * a->wide) * sizeof *w->dk);
     memset(w->dv, 0, (size_t)(all * a->wide) * sizeof *w->dv);
     for (int64_t q = 0; q < w->s.blocks; q += QUERIES / SIDE)
         group_bwd(w, a, q);
-    copy_out(w->dk, column + d, a->scale, 0, all, w, a);
-    copy_out(w->dv, column + 2 * d, 1, 0, all, w, a);
+    copy_out(w->dk, columns_of(K, w, a), a->scale, 0, all, w, a);
+    copy_out(w->dv, columns_of(V, w, a), 1, 0, all, w, a);
 }
 
 /* ---- calls ---------------------------------------------------------------------------------- */
@@ -450,6 +468,7 @@ static void each_task(mb_ctx *c, const attention *a, void (*work)(workspace *, c
 
             w.s = slots_in(of + 1, len);
             w.s.blocks = *of;
+            w.begin = task / a->heads * len;
             w.head = task % a->heads;
             work(&w, a);
         }

@@ -148,11 +148,12 @@ void cpu_norm_bwd(mb_ctx *c, float *dx, float *dw, const float *dy, const float 
                   bool add);
 /* rope.c */
 void cpu_rope(mb_ctx *c, float *y, const float *x, const float *qw, const float *kw,
-              const uint8_t *slice, const int32_t *position, int64_t t, int64_t d, int heads,
-              float eps, float base);
+              const uint8_t *slice, const int32_t *position, const mb_span *s, int64_t t, int64_t d,
+              int heads, float eps, float base);
 void cpu_rope_bwd(mb_ctx *c, float *dx, float *dqw, float *dkw, const float *dy, const float *x,
                   const float *qw, const float *kw, const uint8_t *slice, const int32_t *position,
-                  int64_t t, int64_t d, int heads, float eps, float base, bool add);
+                  const mb_span *s, int64_t t, int64_t d, int heads, float eps, float base,
+                  bool add);
 /* attend.c */
 void cpu_attend(mb_ctx *c, float *y, float *lse, const float *x, const mb_span *s, int64_t d,
                 int heads);

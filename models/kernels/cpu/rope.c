@@ -77,19 +77,19 @@ static void rotate(float *y, const float *x, const float *w, float r, const floa
 }
 
 void cpu_rope(mb_ctx *c, float *y, const float *x, const float *qw, const float *kw,
-              const uint8_t *slice, const int32_t *position, int64_t t, int64_t d, int heads,
-              float eps, float base)
+              const uint8_t *slice, const int32_t *position, const mb_span *s, int64_t t, int64_t d,
+              int heads, float eps, float base)
 {
-    int64_t e = d / heads, half = e / 2;
+    int64_t e = d / heads, half = e / 2, positions = s ? s->batch * s->len : t;
     const rotations *table = rotations_for(c, position, t, half, base);
 
 #pragma omp parallel for num_threads(c->threads)
-    for (int64_t i = 0; i < t; i++) {
-        const float *from = x + i * 3 * d;
-        const float *cosine = table->cosine + position[i] * half;
-        const float *sine = table->sine + position[i] * half;
+    for (int64_t i = 0; i < positions; i++) {
+        int64_t row = s && s->at ? s->at[i] : i, at = slice ? slice[row] * e : 0;
+        const float *from = x + row * 3 * d;
+        const float *cosine = table->cosine + position[row] * half;
+        const float *sine = table->sine + position[row] * half;
         float *to = y + i * 3 * d, r[SOME];
-        int64_t at = slice ? slice[i] * e : 0;
 
         for (int64_t h = 0; h < 2 * heads; h++) { /* the heads of q, then those of k */
             const float *w = !qw ? NULL : h < heads ? qw + at : kw + at;
@@ -191,15 +191,30 @@ static void rope_row_bwd(const rope_job *job, float *dx, const rope_sums *to, co
     add_or_set(dx + 2 * job->d, dy + 2 * job->d, job->d, job->add);
 }
 
+/* The position of each of T rows, or -1, in SPACE; NULL when they are in order of positions. By it
+   the backward goes by rows: dx is written from front to back, and sums over the rows of a slice do
+   not depend on where these stand in their sequences. */
+static const int32_t *positions_of(int32_t *space, const mb_span *s, int64_t t)
+{
+    if (!s || !s->at)
+        return NULL;
+    memset(space, -1, (size_t)t * sizeof *space);
+    for (int64_t i = 0; i < s->batch * s->len; i++)
+        space[s->at[i]] = (int32_t)i;
+    return space;
+}
+
 void cpu_rope_bwd(mb_ctx *c, float *dx, float *dqw, float *dkw, const float *dy, const float *x,
                   const float *qw, const float *kw, const uint8_t *slice, const int32_t *position,
-                  int64_t t, int64_t d, int heads, float eps, float base, bool add)
+                  const mb_span *s, int64_t t, int64_t d, int heads, float eps, float base,
+                  bool add)
 {
     int64_t e = d / heads, half = e / 2, blocks = row_blocks(t), size = slices_in(slice, t) * e;
     int64_t sums = aligned(2 * size), stride = sums + 2 * SOME * e; /* dqw and dkw of a block; dz */
     const rotations *table = rotations_for(c, position, t, half, base);
     rope_job job = { qw, kw, d, e, heads, eps, add };
-    float *partial = cpu_space(c, blocks * stride);
+    float *partial = cpu_space(c, blocks * stride + t);
+    const int32_t *where = positions_of((int32_t *)(partial + blocks * stride), s, t);
 
 #pragma omp parallel for num_threads(c->threads)
     for (int64_t b = 0; b < blocks; b++) {
@@ -208,11 +223,12 @@ void cpu_rope_bwd(mb_ctx *c, float *dx, float *dqw, float *dkw, const float *dy,
         memset(part, 0, (size_t)(2 * size) * sizeof *part);
         for (int64_t i = b * ROW_BLOCK; i < block_end(b, t); i++) {
             int64_t at = slice ? slice[i] * e : 0, angle = position[i] * half;
-
+            int64_t p = where ? where[i] : i;
             rope_sums to = { part + at, part + size + at, part + sums, part + sums + SOME * e };
 
-            rope_row_bwd(&job, dx + i * 3 * d, &to, dy + i * 3 * d, x + i * 3 * d,
-                         table->cosine + angle, table->sine + angle, at);
+            if (p >= 0)
+                rope_row_bwd(&job, dx + i * 3 * d, &to, dy + p * 3 * d, x + i * 3 * d,
+                             table->cosine + angle, table->sine + angle, at);
         }
     }
     if (dqw)

@@ -10,7 +10,7 @@ enum { SIDE = 8 }; /* short documents waste more with 16 than the wider tile wou
 
 typedef struct slots {
     int64_t blocks;
-    int32_t *position, *row; /* of a slot; -1: empty */
+    int32_t *position, *row; /* of a slot, -1: empty; position: within its sequence */
     int32_t *lo, *hi;        /* positions that its query sees; all of them, if it is empty */
     int32_t *slot;           /* of a position */
     int32_t *first, *end;    /* of a block: the blocks of keys that one of its queries sees, */

@@ -18,16 +18,22 @@ typedef struct head { /* one head of one sequence */
     float scale;
 } head;
 
-__device__ static inline int64_t row_at(const head &a, int64_t p)
+/* x, its gradient, lse and delta are in order of positions; y and its gradient in that of rows. */
+__device__ static inline int64_t vector_at(const head &a, int part, int64_t p)
+{
+    return ((a.b * a.s.len + p) * 3 + part) * a.d + a.h * a.e;
+}
+
+__device__ static inline int64_t sum_at(const head &a, int64_t p)
+{
+    return (a.b * a.s.len + p) * a.heads + a.h;
+}
+
+__device__ static inline int64_t output_at(const head &a, int64_t p)
 {
     int64_t i = a.b * a.s.len + p;
 
-    return a.s.at ? a.s.at[i] : i;
-}
-
-__device__ static inline int64_t vector_at(const head &a, int part, int64_t p)
-{
-    return row_at(a, p) * 3 * a.d + part * a.d + a.h * a.e;
+    return (a.s.at ? a.s.at[i] : i) * a.d + a.h * a.e;
 }
 
 __device__ static inline head head_of(const cu_span &s, int64_t d, int heads, int64_t index)
@@ -65,7 +71,7 @@ __device__ static inline void load_output(tile<TILE, E> &to, const T *y, const h
         int r = i / E, j = i % E;
         bool is = first + r < a.s.len && j < a.e;
 
-        to.x[r][j] = is ? to_float(y[row_at(a, first + r) * a.d + a.h * a.e + j]) : 0;
+        to.x[r][j] = is ? to_float(y[output_at(a, first + r) + j]) : 0;
     }
 }
 
@@ -152,9 +158,9 @@ __global__ void attend(void *to, float *lse, const void *from, cu_span s, int64_
         return;
     for (int i = 0; i < COLUMNS; i++)
         if (lane + i * LANES < a.e)
-            set(((T *)to)[row_at(a, first + r) * d + a.h * a.e + lane + i * LANES], y[i] / sum);
+            set(((T *)to)[output_at(a, first + r) + lane + i * LANES], y[i] / sum);
     if (lane == 0)
-        lse[row_at(a, first + r) * heads + a.h] = top + logf(sum);
+        lse[sum_at(a, first + r)] = top + logf(sum);
 }
 
 /* Shared memory is what bounds a tile: two of E columns and the scores in 48 kB. */
@@ -214,10 +220,8 @@ __device__ static inline void weigh(float *p, float *ds, const head &a, int64_t 
 {
     *p = *ds = 0;
     if (sees(a, query, key)) {
-        int64_t row = row_at(a, query), i = a.b * a.s.len + query;
-
-        *p = expf(dot<E>(q, k) * a.scale - lse[row * a.heads + a.h]);
-        *ds = *p * (dot<E>(dy, v) - delta[i * a.heads + a.h]) * a.scale;
+        *p = expf(dot<E>(q, k) * a.scale - lse[sum_at(a, query)]);
+        *ds = *p * (dot<E>(dy, v) - delta[sum_at(a, query)]) * a.scale;
     }
 }
 

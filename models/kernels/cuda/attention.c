@@ -1,6 +1,6 @@
 /* Attention: through cuDNN where that is there, knows the shape, and works in the precision; else
-   by our own kernels. cuDNN wants rows in order of positions, so permuted ones are brought there
-   and back. */
+   by our own kernels. cuDNN knows the order of positions alone, so where rows have another one, y
+   and dy are brought to it or back. */
 #include "models/kernels/cuda/cuda.h"
 
 #include "models/kernels/cuda/cudnn.h"
@@ -138,16 +138,15 @@ static char *part(const cuda_ctx *c, const call *a, char **space, int64_t cols)
     return p;
 }
 
-/* X (T, cols) in order of positions: itself, or a copy. */
-static const void *in_positions(cuda_ctx *c, const call *a, char **space, const void *x,
-                                int64_t cols)
+/* Y, or DY, (T, D) in order of positions: itself, or a copy. */
+static const void *in_positions(cuda_ctx *c, const call *a, char **space, const void *y)
 {
     char *copy;
 
     if (!a->span.at)
-        return x;
-    copy = part(c, a, space, cols);
-    cu_to_positions(&c->cu, copy, x, a->span.at, a->t, cols);
+        return y;
+    copy = part(c, a, space, a->d);
+    cu_to_positions(&c->cu, copy, y, a->span.at, a->t, a->d);
     return copy;
 }
 
@@ -167,14 +166,13 @@ static bool wanted(cuda_ctx *c, const call *a, const void *to, const void *up, c
 
 static void attend_cudnn(cuda_ctx *c, const call *a, mb_real *y, float *lse, const mb_real *x)
 {
-    size_t copies = 2 * cuda_aligned(cuda_bytes(c, a->t * 3 * a->d));
-    char *workspace = cuda_space(c, cuda_aligned(a->workspace) + copies);
+    size_t copy = a->span.at ? cuda_aligned(cuda_bytes(c, a->t * a->d)) : 0;
+    char *workspace = cuda_space(c, cuda_aligned(a->workspace) + copy);
     char *space = workspace + cuda_aligned(a->workspace);
-    const void *from = in_positions(c, a, &space, x, 3 * a->d);
     void *to = a->span.at ? part(c, a, &space, a->d) : (void *)y;
 
-    if (wanted(c, a, to, NULL, NULL, from, lse, workspace))
-        cuda_keep(c, mb_cudnn_attend(c->cudnn, &a->shape, to, lse, from, a->span.lo, a->span.hi,
+    if (wanted(c, a, to, NULL, NULL, x, lse, workspace))
+        cuda_keep(c, mb_cudnn_attend(c->cudnn, &a->shape, to, lse, x, a->span.lo, a->span.hi,
                                      workspace, c->cu.stream));
     if (a->span.at)
         cu_from_positions(&c->cu, y, to, a->span.at, a->t, a->d, false);
@@ -184,26 +182,24 @@ static void attend_cudnn(cuda_ctx *c, const call *a, mb_real *y, float *lse, con
 static void attend_cudnn_bwd(cuda_ctx *c, const call *a, mb_real *dx, const mb_real *dy,
                              const mb_real *y, const float *lse, const mb_real *x, bool add)
 {
-    size_t copies = 4 * cuda_aligned(cuda_bytes(c, a->t * 3 * a->d));
+    size_t copies = (a->span.at ? 2 : 0) * cuda_aligned(cuda_bytes(c, a->t * a->d)) +
+                    (add ? cuda_aligned(cuda_bytes(c, a->t * 3 * a->d)) : 0);
     char *workspace = cuda_space(c, cuda_aligned(a->workspace) + copies);
     char *space = workspace + cuda_aligned(a->workspace);
-    const void *from = in_positions(c, a, &space, x, 3 * a->d);
-    const void *out = in_positions(c, a, &space, y, a->d);
-    const void *up = in_positions(c, a, &space, dy, a->d);
-    bool apart = a->span.at || add;
-    void *to = apart ? part(c, a, &space, 3 * a->d) : (void *)dx;
+    const void *out = in_positions(c, a, &space, y), *up = in_positions(c, a, &space, dy);
+    void *to = add ? part(c, a, &space, 3 * a->d) : (void *)dx;
 
-    if (wanted(c, a, to, up, out, from, lse, workspace))
-        cuda_keep(c, mb_cudnn_attend_bwd(c->cudnn, &a->shape, to, up, out, lse, from, a->span.lo,
+    if (wanted(c, a, to, up, out, x, lse, workspace))
+        cuda_keep(c, mb_cudnn_attend_bwd(c->cudnn, &a->shape, to, up, out, lse, x, a->span.lo,
                                          a->span.hi, workspace, c->cu.stream));
-    if (apart)
-        cu_from_positions(&c->cu, dx, to, a->span.at, a->t, 3 * a->d, add);
+    if (add)
+        cu_from_positions(&c->cu, dx, to, NULL, a->t, 3 * a->d, true);
     c->base.executed = 10 * (uint64_t)a->d * pairs_seen(&a->shape);
 }
 
 /* Before cuDNN 9.25, the order in which gradients of queries are added up costs two bytes for each
-   pair of positions of a sequence; copies in order of positions are [q k v], its gradient, y, dy.
- */
+   pair of positions of a sequence; copies in order of positions are y and dy, in training, where
+   nothing adds to the gradient of [q k v]. */
 size_t cuda_attention_bytes(const cuda_ctx *c, const mb_sizes *of)
 {
     size_t delta = (size_t)(of->rows * of->heads) * sizeof(float);
@@ -211,7 +207,7 @@ size_t cuda_attention_bytes(const cuda_ctx *c, const mb_sizes *of)
 
     if (!takes_shape(c, of->width / of->heads))
         return delta;
-    return 4 * cuda_bytes(c, of->rows * 3 * of->width) + 2 * delta +
+    return 2 * cuda_bytes(c, of->rows * of->width) + 2 * delta +
            (c->base.attention == MB_ATTENTION_FAST ? delta * (size_t)(of->width / of->heads)
                                                    : pairs);
 }

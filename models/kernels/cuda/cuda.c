@@ -272,17 +272,20 @@ static void find_angles(cuda_ctx *c, const int32_t *position, int64_t t, int64_t
 }
 
 static cu_rope describe_rope(cuda_ctx *c, const float *qw, const float *kw, const uint8_t *slice,
-                             const int32_t *position, int64_t t, int64_t d, int heads, float eps,
-                             float base)
+                             const int32_t *position, const mb_span *s, int64_t t, int64_t d,
+                             int heads, float eps, float base)
 {
+    int64_t positions = s ? s->batch * s->len : t;
+
     find_angles(c, position, t, d / heads / 2, base);
     return (cu_rope){ .qw = qw,
                       .kw = kw,
                       .slice = cuda_indices(c, slice, (size_t)t),
                       .position = cuda_indices(c, position, (size_t)t * sizeof *position),
+                      .at = s ? cuda_indices(c, s->at, (size_t)positions * sizeof *s->at) : NULL,
                       .cosine = c->angles.table,
                       .sine = c->angles.table + c->angles.positions * c->angles.half,
-                      .t = t,
+                      .t = positions,
                       .d = d,
                       .heads = heads,
                       .slices = slices_in(slice, t),
@@ -290,23 +293,23 @@ static cu_rope describe_rope(cuda_ctx *c, const float *qw, const float *kw, cons
 }
 
 static void cuda_rope(mb_ctx *base_ctx, mb_real *y, const mb_real *x, const float *qw,
-                      const float *kw, const uint8_t *slice, const int32_t *position, int64_t t,
-                      int64_t d, int heads, float eps, float base)
+                      const float *kw, const uint8_t *slice, const int32_t *position,
+                      const mb_span *s, int64_t t, int64_t d, int heads, float eps, float base)
 {
     cuda_ctx *c = cuda_of(base_ctx);
-    cu_rope p = describe_rope(c, qw, kw, slice, position, t, d, heads, eps, base);
+    cu_rope p = describe_rope(c, qw, kw, slice, position, s, t, d, heads, eps, base);
 
     cu_rope_fwd(&c->cu, y, x, &p);
 }
 
 static void cuda_rope_bwd(mb_ctx *base_ctx, mb_real *dx, float *dqw, float *dkw, const mb_real *dy,
                           const mb_real *x, const float *qw, const float *kw, const uint8_t *slice,
-                          const int32_t *position, int64_t t, int64_t d, int heads, float eps,
-                          float base, bool add)
+                          const int32_t *position, const mb_span *s, int64_t t, int64_t d,
+                          int heads, float eps, float base, bool add)
 {
     cuda_ctx *c = cuda_of(base_ctx);
-    cu_rope p = describe_rope(c, qw, kw, slice, position, t, d, heads, eps, base);
-    int64_t rstd = t * 2 * heads, partial = 2 * cu_partials(t, p.slices, d / heads);
+    cu_rope p = describe_rope(c, qw, kw, slice, position, s, t, d, heads, eps, base);
+    int64_t rstd = p.t * 2 * heads, partial = 2 * cu_partials(p.t, p.slices, d / heads);
     float *space = cuda_space(c, (size_t)(rstd + partial) * sizeof *space);
 
     cu_rope_bwd(&c->cu, dx, dqw, dkw, dy, x, &p, add, space, space + rstd);

@@ -88,8 +88,9 @@ void cu_add_parts(cu *on, float *total, const float *partial, int64_t parts, int
 
 typedef struct cu_rope {
     const float *qw, *kw; /* NULL: RoPE alone */
-    const uint8_t *slice;
+    const uint8_t *slice; /* of rows of x, like position */
     const int32_t *position;
+    const int32_t *at;          /* (T) row i of y and dy is row at[i] of x and dx; NULL: row i */
     const float *cosine, *sine; /* (positions, D / heads / 2) */
     int64_t t, d, heads;
     int slices;
@@ -106,8 +107,9 @@ enum { CU_HEAD_WIDTH = 256 }; /* the widest head */
 
 typedef struct cu_span {
     int64_t batch, len;
-    const int32_t *at, *lo, *hi; /* at NULL: rows in order of positions */
+    const int32_t *at, *lo, *hi; /* at: rows of y and dy; NULL: in order of positions, as x is */
 } cu_span;
+/* lse (T, heads), by position */
 void cu_attend(cu *on, void *y, float *lse, const void *x, const cu_span *s, int64_t d, int heads);
 /* delta (T, heads), by position */
 void cu_attend_bwd(cu *on, void *dx, const void *dy, const void *y, const float *lse, const void *x,

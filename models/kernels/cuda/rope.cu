@@ -4,26 +4,29 @@
 
 enum { HEADS = THREADS / WARP }; /* of one block */
 
-/* Head H of row T, 0 .. 3 heads: those of q, k, v. */
+/* Head H of row T of y, 0 .. 3 heads: those of q, k, v. */
 typedef struct place {
-    int64_t t, at; /* at: its first element of x */
-    int part;      /* 0 q, 1 k, 2 v */
+    int64_t t, at, from; /* its first element of y, and of x */
+    int part;            /* 0 q, 1 k, 2 v */
     const float *w, *cosine, *sine;
 } place;
 
 __device__ static inline place place_of(const cu_rope &p, int64_t item, int64_t e)
 {
     int h = (int)(item % (3 * p.heads));
+    int64_t row;
     place a;
 
     a.t = item / (3 * p.heads);
+    row = p.at ? p.at[a.t] : a.t;
     a.at = a.t * 3 * p.d + h * e;
+    a.from = row * 3 * p.d + h * e;
     a.part = h / p.heads;
     a.w = a.part == 0 ? p.qw : a.part == 1 ? p.kw : NULL;
     if (a.w && p.slice)
-        a.w += p.slice[a.t] * e;
-    a.cosine = p.cosine + p.position[a.t] * (e / 2);
-    a.sine = p.sine + p.position[a.t] * (e / 2);
+        a.w += p.slice[row] * e;
+    a.cosine = p.cosine + p.position[row] * (e / 2);
+    a.sine = p.sine + p.position[row] * (e / 2);
     return a;
 }
 
@@ -43,7 +46,7 @@ template <typename T> __global__ void rope(void *to, const void *from, cu_rope p
     if (item >= p.t * 3 * p.heads)
         return;
     place a = place_of(p, item, e);
-    const T *x = (const T *)from + a.at;
+    const T *x = (const T *)from + a.from;
     T *y = (T *)to + a.at;
     float r = a.w ? head_rstd(x, e, p.eps) : 1;
 
@@ -95,8 +98,8 @@ __global__ void rope_bwd(void *to, const void *up, const void *from, cu_rope p, 
     if (item >= p.t * 3 * p.heads)
         return;
     place a = place_of(p, item, e);
-    const T *x = (const T *)from + a.at, *dy = (const T *)up + a.at;
-    T *dx = (T *)to + a.at;
+    const T *x = (const T *)from + a.from, *dy = (const T *)up + a.at;
+    T *dx = (T *)to + a.from;
     float r = a.w ? head_rstd(x, e, p.eps) : 1, mean = 0, u, v;
 
     if (a.w) {
@@ -133,11 +136,12 @@ __global__ void rope_weights_bwd(float *partial, const void *up, const void *fro
         for (int s = 0; s < p.slices; s++)
             partial[s * e + j] = partial[s * e + j + half] = 0;
         for (int64_t t = part * each; t < end; t++) {
-            float *sum = partial + (p.slice ? p.slice[t] * e : 0), du = 0, dv = 0, u, v;
+            int64_t row = p.at ? p.at[t] : t;
+            float *sum = partial + (p.slice ? p.slice[row] * e : 0), du = 0, dv = 0, u, v;
 
             for (int h = which * p.heads; h < (which + 1) * p.heads; h++) {
                 place a = place_of(p, t * 3 * p.heads + h, e);
-                const T *x = (const T *)from + a.at;
+                const T *x = (const T *)from + a.from;
                 float r = rstd[t * 2 * p.heads + h];
 
                 turn_back(u, v, (const T *)up + a.at, a, j, half);

@@ -113,15 +113,15 @@ static void norm_bwd(mb_ctx *c, float *dx, float *dw, const float *dy, const flo
 }
 
 static void rope(mb_ctx *c, float *y, const float *x, const float *qw, const float *kw,
-                 const uint8_t *slice, const int32_t *position, int64_t t, int64_t d, int heads,
-                 float eps, float base)
+                 const uint8_t *slice, const int32_t *position, const mb_span *s, int64_t t,
+                 int64_t d, int heads, float eps, float base)
 {
 }
 
 static void rope_bwd(mb_ctx *c, float *dx, float *dqw, float *dkw, const float *dy, const float *x,
                      const float *qw, const float *kw, const uint8_t *slice,
-                     const int32_t *position, int64_t t, int64_t d, int heads, float eps,
-                     float base, bool add)
+                     const int32_t *position, const mb_span *s, int64_t t, int64_t d, int heads,
+                     float eps, float base, bool add)
 {
 }
 

@@ -11,22 +11,16 @@
 enum { Q, K, V };
 
 typedef struct head { /* one head of one sequence */
-    const float *x;   /* rows of parts FIRST .. V, of which position p is row at[b * len + p] */
+    const float *x;   /* parts FIRST .. V of all positions, len to a sequence */
     int first;        /* Q; K: of a cache */
-    const int32_t *at;
     int64_t len, b, h, d, e;
 } head;
 
-static int64_t row_at(const head *a, int64_t p)
-{
-    int64_t i = a->b * a->len + p;
-
-    return a->at ? a->at[i] : i;
-}
-
 static const float *vector(const head *a, int part, int64_t p)
 {
-    return a->x + (row_at(a, p) * (V + 1 - a->first) + part - a->first) * a->d + a->h * a->e;
+    int64_t parts = V + 1 - a->first;
+
+    return a->x + ((a->b * a->len + p) * parts + part - a->first) * a->d + a->h * a->e;
 }
 
 /* Query q: weights (hi - lo + 1) of its softmax, and in *total their sum; returns the log-sum-exp
@@ -64,7 +58,7 @@ static double attend_one(mb_ctx *c, float *y, double *space, const head *a, cons
 
 static head head_of(const float *x, const mb_span *s, int64_t d, int heads)
 {
-    return (head){ .x = x, .first = Q, .at = s->at, .len = s->len, .d = d, .e = d / heads };
+    return (head){ .x = x, .first = Q, .len = s->len, .d = d, .e = d / heads };
 }
 
 void mb_ref_attend(mb_ctx *c, float *y, float *lse, const float *x, const mb_span *s, int64_t d,
@@ -74,15 +68,13 @@ void mb_ref_attend(mb_ctx *c, float *y, float *lse, const float *x, const mb_spa
     double *space = mb_alloc((size_t)(s->len + a.e) * sizeof *space);
 
     for (a.b = 0; a.b < s->batch; a.b++) {
-        const int32_t *lo = s->lo + a.b * s->len, *hi = s->hi + a.b * s->len;
+        int64_t first = a.b * s->len;
 
         for (a.h = 0; a.h < heads; a.h++)
-            for (int64_t p = 0; p < s->len; p++) {
-                int64_t row = row_at(&a, p);
-
-                lse[row * heads + a.h] = (float)attend_one(c, y + row * d + a.h * a.e, space, &a,
-                                                           vector(&a, Q, p), lo[p], hi[p]);
-            }
+            for (int64_t p = 0, i = first; p < s->len; p++, i++)
+                lse[i * heads + a.h] =
+                    (float)attend_one(c, y + ref_row(s, i) * d + a.h * a.e, space, &a,
+                                      vector(&a, Q, p), s->lo[i], s->hi[i]);
     }
     free(space);
 }
@@ -131,20 +123,21 @@ void mb_ref_attend_bwd(mb_ctx *c, float *dx, const float *dy, const float *y, co
     double *const grad[3] = { sum, sum + size, sum + 2 * size };
 
     for (a.b = 0; a.b < s->batch; a.b++) {
-        const int32_t *lo = s->lo + a.b * s->len, *hi = s->hi + a.b * s->len;
+        int64_t first = a.b * s->len;
 
         for (a.h = 0; a.h < heads; a.h++) {
             memset(sum, 0, 3 * size * sizeof *sum);
-            for (int64_t p = 0; p < s->len; p++) {
-                int64_t row = row_at(&a, p), at = row * d + a.h * a.e;
+            for (int64_t p = 0, i = first; p < s->len; p++, i++) {
+                int64_t at = ref_row(s, i) * d + a.h * a.e;
 
-                query_bwd(c, grad, &a, p, lo[p], hi[p], dy + at, y + at, lse[row * heads + a.h]);
+                query_bwd(c, grad, &a, p, s->lo[i], s->hi[i], dy + at, y + at,
+                          lse[i * heads + a.h]);
             }
             for (size_t i = 0; i < 2 * size; i++) /* of q and k */
                 sum[i] /= sqrt((double)a.e);
             for (int64_t p = 0; p < s->len; p++)
                 for (int part = Q; part <= V; part++)
-                    ref_put(dx + row_at(&a, p) * 3 * d + part * d + a.h * a.e, grad[part] + p * a.e,
+                    ref_put(dx + (first + p) * 3 * d + part * d + a.h * a.e, grad[part] + p * a.e,
                             a.e, add);
         }
     }

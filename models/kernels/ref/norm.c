@@ -164,26 +164,34 @@ static void rotate(double *v, const double *cosines, int64_t e, int direction)
     }
 }
 
+static int64_t positions_of(const mb_span *s, int64_t t)
+{
+    return s ? s->batch * s->len : t;
+}
+
 void mb_ref_rope(mb_ctx *c, float *y, const float *x, const float *qw, const float *kw,
-                 const uint8_t *slice, const int32_t *position, int64_t t, int64_t d, int heads,
-                 float eps, float base)
+                 const uint8_t *slice, const int32_t *position, const mb_span *s, int64_t t,
+                 int64_t d, int heads, float eps, float base)
 {
     int64_t e = d / heads;
     double *cosines = mb_alloc((size_t)e * sizeof *cosines);
     double *n = mb_alloc((size_t)e * sizeof *n);
 
-    for (int64_t i = 0; i < t; i++) {
-        angles(cosines, position[i], e, base);
+    for (int64_t i = 0; i < positions_of(s, t); i++) {
+        int64_t row = ref_row(s, i);
+        const float *from = x + row * 3 * d;
+
+        angles(cosines, position[row], e, base);
         for (int h = 0; h < 2 * heads; h++) { /* the heads of q, then those of k */
-            const float *w = h < heads ? qw : kw, *v = x + i * 3 * d + h * e;
+            const float *w = h < heads ? qw : kw, *v = from + h * e;
             double r = w ? rstd_of(v, e, eps) : 1;
 
             for (int64_t j = 0; j < e; j++)
-                n[j] = w ? w[slice_of(slice, i) * e + j] * (v[j] * r) : v[j];
+                n[j] = w ? w[slice_of(slice, row) * e + j] * (v[j] * r) : v[j];
             rotate(n, cosines, e, 1);
             ref_put(y + i * 3 * d + h * e, n, e, false);
         }
-        memcpy(y + i * 3 * d + 2 * d, x + i * 3 * d + 2 * d, (size_t)d * sizeof *y);
+        memcpy(y + i * 3 * d + 2 * d, from + 2 * d, (size_t)d * sizeof *y);
     }
     free(cosines);
     free(n);
@@ -191,33 +199,32 @@ void mb_ref_rope(mb_ctx *c, float *y, const float *x, const float *qw, const flo
 
 void mb_ref_rope_bwd(mb_ctx *c, float *dx, float *dqw, float *dkw, const float *dy, const float *x,
                      const float *qw, const float *kw, const uint8_t *slice,
-                     const int32_t *position, int64_t t, int64_t d, int heads, float eps,
-                     float base, bool add)
+                     const int32_t *position, const mb_span *s, int64_t t, int64_t d, int heads,
+                     float eps, float base, bool add)
 {
     int64_t e = d / heads, size = slices_size(slice, t, e);
     double *cosines = mb_alloc((size_t)e * sizeof *cosines);
     double *g = mb_alloc((size_t)d * sizeof *g), *dv = mb_alloc((size_t)e * sizeof *dv);
     double *dws = mb_zalloc((size_t)(2 * size), sizeof *dws); /* of qw, then of kw */
 
-    for (int64_t i = 0; i < t; i++) {
-        int64_t s = slice_of(slice, i) * e;
+    for (int64_t i = 0; i < positions_of(s, t); i++) {
+        int64_t row = ref_row(s, i), at = slice_of(slice, row) * e;
 
-        angles(cosines, position[i], e, base);
+        angles(cosines, position[row], e, base);
         for (int h = 0; h < 2 * heads; h++) {
-            const float *w = h < heads ? qw : kw;
-            int64_t at = i * 3 * d + h * e;
+            const float *w = h < heads ? qw : kw, *v = x + row * 3 * d + h * e;
 
             for (int64_t j = 0; j < e; j++)
-                g[j] = dy[at + j];
+                g[j] = dy[i * 3 * d + h * e + j];
             rotate(g, cosines, e, -1);
             if (w)
-                norm_row_bwd(dv, dws + (h < heads ? 0 : size) + s, g, x + at,
-                             rstd_of(x + at, e, eps), w + s, e);
-            ref_put(dx + at, w ? dv : g, e, add);
+                norm_row_bwd(dv, dws + (h < heads ? 0 : size) + at, g, v, rstd_of(v, e, eps),
+                             w + at, e);
+            ref_put(dx + row * 3 * d + h * e, w ? dv : g, e, add);
         }
         for (int64_t j = 0; j < d; j++)
             g[j] = dy[i * 3 * d + 2 * d + j];
-        ref_put(dx + i * 3 * d + 2 * d, g, d, add);
+        ref_put(dx + row * 3 * d + 2 * d, g, d, add);
     }
     if (dqw)
         ref_put(dqw, dws, size, true);

@@ -77,6 +77,12 @@ static inline int64_t ref_routed(const mb_route *r, int64_t k)
     return r->token ? r->row[k] : k;
 }
 
+/* The row of position I of all of S; without a span every row is a position. */
+static inline int64_t ref_row(const mb_span *s, int64_t i)
+{
+    return s && s->at ? s->at[i] : i;
+}
+
 /* Kernels: models/kernels/backend.h says what they do. */
 void mb_ref_embed(mb_ctx *c, float *y, const float *table, const int32_t *token, int64_t t,
                   int64_t d);
@@ -105,12 +111,12 @@ void mb_ref_norm_bwd(mb_ctx *c, float *dx, float *dw, const float *dy, const flo
                      const float *rstd, const float *w, const uint8_t *slice, int64_t t, int64_t d,
                      bool add);
 void mb_ref_rope(mb_ctx *c, float *y, const float *x, const float *qw, const float *kw,
-                 const uint8_t *slice, const int32_t *position, int64_t t, int64_t d, int heads,
-                 float eps, float base);
+                 const uint8_t *slice, const int32_t *position, const mb_span *s, int64_t t,
+                 int64_t d, int heads, float eps, float base);
 void mb_ref_rope_bwd(mb_ctx *c, float *dx, float *dqw, float *dkw, const float *dy, const float *x,
                      const float *qw, const float *kw, const uint8_t *slice,
-                     const int32_t *position, int64_t t, int64_t d, int heads, float eps,
-                     float base, bool add);
+                     const int32_t *position, const mb_span *s, int64_t t, int64_t d, int heads,
+                     float eps, float base, bool add);
 void mb_ref_attend(mb_ctx *c, float *y, float *lse, const float *x, const mb_span *s, int64_t d,
                    int heads);
 void mb_ref_attend_bwd(mb_ctx *c, float *dx, const float *dy, const float *y, const float *lse,
