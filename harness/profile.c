@@ -81,6 +81,8 @@ static mb_err warm_up(profile *p)
         mb_train_record(&p->run, &stepped, true);
     }
     mb_train_watch(&p->run); /* now the backend's threads are there to be watched */
+    if (*mb_ctx_note(p->run.ctx))
+        fprintf(stderr, "motbench: %s\n", mb_ctx_note(p->run.ctx));
     return MB_OK;
 }
 

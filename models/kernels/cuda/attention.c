@@ -5,6 +5,8 @@
 
 #include "models/kernels/cuda/cudnn.h"
 
+#include <stdio.h>
+
 /* ---- our own -----------------------------------------------------------------------------------
  */
 
@@ -87,6 +89,14 @@ static bool takes_shape(const cuda_ctx *c, int64_t width)
            width <= 128;
 }
 
+/* Whoever did not ask for our own kernels is told. */
+static void note(cuda_ctx *c, const char *why)
+{
+    if (c->cu.bf16 && c->base.attention == MB_ATTENTION_AUTO && !*c->base.note)
+        snprintf(c->base.note, sizeof c->base.note,
+                 "attention by our own kernels, which are slow, not cuDNN's: %s", why);
+}
+
 /* Forward and backward must agree, since the log-sum-exp is in an order of cuDNN's own. */
 static bool takes(cuda_ctx *c, const mb_span *s, int64_t d, int heads, call *out)
 {
@@ -102,6 +112,8 @@ static bool takes(cuda_ctx *c, const mb_span *s, int64_t d, int heads, call *out
                                  "8 divides, 128 at most; these are %s, %lld",
                                  c->cudnn ? "does not take this" : "is not there",
                                  mb_precision_name[c->base.precision], (long long)width));
+        note(c, c->cudnn ? "heads are of a width that 8 does not divide, or wider than 128"
+                         : c->no_cudnn);
         return false;
     }
     *out = (call){ .shape = { .batch = s->batch,
@@ -117,6 +129,7 @@ static bool takes(cuda_ctx *c, const mb_span *s, int64_t d, int heads, call *out
         return true;
     if (by != MB_ATTENTION_AUTO)
         cuda_keep(c, mb_fail_in(MB_EIO, "gpu.attention"));
+    note(c, mb_message());
     return false;
 }
 

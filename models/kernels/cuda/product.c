@@ -127,7 +127,7 @@ static void multiply_groups(cuda_ctx *c, cuda_product p, bool rows_are_k, const 
         multiply_strided(c, p, all, to, a, b, r);
         return;
     }
-    if (c->base.grouping == MB_GROUPING_LIBRARY && !c->graph && r->groups <= CUDA_GROUPS &&
+    if (c->base.grouping == MB_GROUPING_LIBRARY && !c->keyed && r->groups <= CUDA_GROUPS &&
         cuda_grouped_takes(&p)) {
         if (have_grouped(c))
             multiply_grouped(c, p, rows_are_k, to, a, b, r);
