@@ -5,8 +5,8 @@
    next), collectives that not all threads of a warp reach, and, with the address sanitizer,
    accesses out of bounds; new memory holds NaN, and is out of
    the host's reach. A stream that is captured runs nothing until its
-   graph is launched, and capturing fails as on a device where anything waits or takes memory; there
-   is one stream. It does not show races inside of a warp, what
+   graph is launched, and capturing fails as on a device where anything waits or takes memory, or a
+   stream that others have joined does not come back. Streams run one after the other. It does not show races inside of a warp, what
    blocks do to each other side by side, or how fast anything is. For tests alone; x86-64. */
 #ifndef MB_TESTS_EMULATE_CUDA_RUNTIME_H
 #define MB_TESTS_EMULATE_CUDA_RUNTIME_H
@@ -23,7 +23,8 @@ typedef enum cudaError {
     cudaSuccess,
     cudaErrorMemoryAllocation = 2,
     cudaErrorStreamCaptureUnsupported = 900,
-    cudaErrorStreamCaptureInvalidated
+    cudaErrorStreamCaptureInvalidated,
+    cudaErrorStreamCaptureUnjoined = 904
 } cudaError_t;
 typedef struct CUstream_st *cudaStream_t;
 typedef struct CUgraph_st *cudaGraph_t;
@@ -47,6 +48,10 @@ cudaError_t cudaMemsetAsync(void *p, int value, size_t bytes, cudaStream_t strea
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
 cudaError_t cudaStreamDestroy(cudaStream_t stream);
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned flags);
+cudaError_t cudaEventDestroy(cudaEvent_t event);
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags);
 cudaError_t cudaLaunchHostFunc(cudaStream_t stream, void (*f)(void *), void *of);
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, enum cudaStreamCaptureMode mode);
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph);
