@@ -6,8 +6,9 @@
    accesses out of bounds; new memory holds NaN, and is out of
    the host's reach. A stream that is captured runs nothing until its
    graph is launched, and capturing fails as on a device where anything waits or takes memory, or a
-   stream that others have joined does not come back. Streams run one after the other. It does not show races inside of a warp, what
-   blocks do to each other side by side, or how fast anything is. For tests alone; x86-64. */
+   stream that others have joined does not come back. Streams run one after the other. It does not
+   show races inside of a warp, what blocks do to each other side by side, or how fast anything is.
+   For tests alone; x86-64. */
 #ifndef MB_TESTS_EMULATE_CUDA_RUNTIME_H
 #define MB_TESTS_EMULATE_CUDA_RUNTIME_H
 
