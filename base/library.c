@@ -75,6 +75,7 @@ static char *list_places(void)
         fprintf(out, "%s/{lib64,extras/CUPTI/lib64}\n", home);
     fputs("/usr/local/cuda*/{lib64,extras/CUPTI/lib64}\n", out);
     add_python(out);
+    fputs("/usr/local/lib/python3*/{site,dist}-packages/nvidia/*/lib\n", out);
     if (fclose(out))
         abort();
     return text;

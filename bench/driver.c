@@ -112,9 +112,9 @@ static mb_err check_sections(const options *o)
                : mb_fail(MB_EINVAL, "-s %s: expected names out of --help", o->only);
 }
 
-static void add_facts(mb_report *r, const char *words)
+static void add_facts(mb_report *r, const char *words, bool gpu)
 {
-    char text[256], when[32];
+    char text[384], when[32];
     double load[3] = { NAN, NAN, NAN };
     time_t now = time(NULL);
 
@@ -124,7 +124,7 @@ static void add_facts(mb_report *r, const char *words)
     mb_report_fact(r, "compiler", MB_COMPILER);
     mb_report_fact(r, "cflags", MB_CFLAGS);
     mb_table_note(r->table, "%s; motbench %s, %s, %s.", when, MB_COMMIT, MB_COMPILER, MB_CFLAGS);
-    mb_facts_device(text, sizeof text);
+    mb_facts_device(gpu ? "cuda" : "cpu", text, sizeof text);
     mb_report_fact(r, "device", text);
     mb_table_note(r->table, "%s.", text);
     mb_products_about(text, sizeof text);
@@ -165,7 +165,7 @@ static mb_err run(options *o)
 
     MB_TRY(check_sections(o));
     MB_TRY(mb_report_open(p->folder, !*p->words, &p->report));
-    add_facts(&p->report, p->words);
+    add_facts(&p->report, p->words, o->only && listed(o->only, "gpu"));
     find_precisions(p);
     for (const mb_bench_section *s = mb_bench_sections; !err && s->name; s++) {
         bool asked = o->only ? listed(o->only, s->name) : s->when != MB_WHEN_ASKED;

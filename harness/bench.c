@@ -91,13 +91,13 @@ static mb_err open_data(mb_progress *progress, mb_work *works, int n)
     return MB_OK;
 }
 
-/* The processor and how a run shares it, which decides its times as much. */
+/* The device and how a run shares the processor, which decides its times as much. */
 static void describe_device(mb_bench *b)
 {
-    char cpu[128];
+    char device[320];
 
-    mb_facts_device(cpu, sizeof cpu);
-    snprintf(b->device, sizeof b->device, "%s, %d thread%s", cpu, b->threads,
+    mb_facts_device(b->backend, device, sizeof device);
+    snprintf(b->device, sizeof b->device, "%s, %d thread%s", device, b->threads,
              b->threads > 1 ? "s" : "");
     if (b->at_once > 1)
         snprintf(b->device + strlen(b->device), sizeof b->device - strlen(b->device),

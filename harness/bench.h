@@ -26,7 +26,7 @@ typedef struct mb_bench {
     bool resume;
     mb_store *store;
     char *folder;           /* of checkpoints */
-    char device[192];       /* for people; times of one device may be compared */
+    char device[384];       /* for people; times of one device may be compared */
     int64_t machine, build; /* facts */
     mb_progress *progress;
     const volatile sig_atomic_t *stop; /* not 0: finish the step, save, end */
@@ -87,6 +87,7 @@ mb_err mb_run_job(mb_bench *b, const mb_job *job, mb_outcome *out);
 mb_err mb_facts_machine(mb_store *s, int64_t *id);
 mb_err mb_facts_build(mb_store *s, int64_t *id);
 mb_err mb_facts_dataset(mb_store *s, const mb_data *d, int64_t *id);
-void mb_facts_device(char *text, size_t size); /* the processor's name and its cores */
+/* What BACKEND computes on: the processor's name and its cores, after the GPU's for cuda. */
+void mb_facts_device(const char *backend, char *text, size_t size);
 
 #endif

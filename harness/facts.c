@@ -1,6 +1,7 @@
 /* What a run is traced back to: the machine, the build and the data set. */
 #include "harness/bench.h"
 #include "harness/build.h"
+#include "profiles/nvml.h"
 
 #include <hwloc.h>
 #include <stdlib.h>
@@ -51,12 +52,17 @@ static int count(hwloc_topology_t t, hwloc_obj_type_t type)
     return hwloc_get_nbobjs_by_type(t, type);
 }
 
-void mb_facts_device(char *text, size_t size)
+void mb_facts_device(const char *backend, char *text, size_t size)
 {
     hwloc_topology_t t;
-    char cpu[96];
+    char cpu[96], gpu[192];
 
-    snprintf(text, size, "unknown");
+    *text = '\0';
+    if (!strcmp(backend, "cuda"))
+        snprintf(text, size, "%s, ", mb_nvml_about(gpu, sizeof gpu) ? "unknown GPU" : gpu);
+    size -= strlen(text);
+    text += strlen(text);
+    snprintf(text, size, "unknown processor");
     if (open_topology(&t))
         return;
     cpu_name(t, cpu, sizeof cpu);

@@ -35,20 +35,6 @@ typedef struct profile {
 
 /* ---- measuring ------------------------------------------------------------------------------ */
 
-/* What its maker says that a GPU can do at most, dense products, FLOP/s; NaN: not known here. */
-static double datasheet(const char *device, mb_precision precision)
-{
-    static const struct {
-        const char *name;
-        double fp32, bf16;
-    } sheets[] = { { "H200", 67e12, 989.5e12 }, { "H100", 67e12, 989.5e12 } };
-
-    for (size_t i = 0; i < sizeof sheets / sizeof *sheets; i++)
-        if (strstr(device, sheets[i].name))
-            return precision == MB_BF16 ? sheets[i].bf16 : sheets[i].fp32;
-    return NAN;
-}
-
 /* In the same turn as the steps: what a machine gives changes with what else it does. The peak of
    multiply-adds is that of fp32, in which the processor's backends also compute with bf16 operands;
    a backend that computes nothing has no product. */
@@ -59,7 +45,7 @@ static mb_err measure_ceilings(profile *p)
     bool gpu = !strcmp(b->backend, "cuda");
 
     p->fma = p->product = p->triad = NAN;
-    p->datasheet = gpu ? datasheet(b->device, b->precision) : NAN;
+    p->datasheet = gpu ? mb_ceiling_datasheet(b->device, b->precision) : NAN;
     if (!gpu) {
         MB_TRY(mb_ceiling_triad(threads, TRIAD_BYTES, &p->triad));
         MB_TRY(mb_ceiling_fma(threads, &p->fma));
@@ -81,6 +67,8 @@ static mb_err warm_up(profile *p)
         mb_train_record(&p->run, &stepped, true);
     }
     mb_train_watch(&p->run); /* now the backend's threads are there to be watched */
+    if (*mb_ctx_note(p->run.ctx))
+        fprintf(stderr, "motbench: %s\n", mb_ctx_note(p->run.ctx));
     return MB_OK;
 }
 

@@ -257,6 +257,26 @@ void mb_progress_evaluated(mb_progress *p, mb_progress_run *run, int64_t step, c
     pthread_mutex_unlock(&p->lock);
 }
 
+/* A line that stays. */
+static void put_above(mb_progress *p, const char *line, int64_t now_ns)
+{
+    if (!p->quiet && p->columns)
+        draw(p, line, now_ns);
+    else if (!p->quiet)
+        put_line(p, line);
+}
+
+void mb_progress_note(mb_progress *p, const mb_progress_run *run, const char *note, int64_t now_ns)
+{
+    char line[LINE];
+
+    pthread_mutex_lock(&p->lock);
+    head(p, line, run);
+    add(line, LINE, "  %s", note);
+    put_above(p, line, now_ns);
+    pthread_mutex_unlock(&p->lock);
+}
+
 /* Out of those under way. */
 static void unlink_run(mb_progress *p, const mb_progress_run *run)
 {
@@ -283,9 +303,6 @@ void mb_progress_end(mb_progress *p, mb_progress_run *run, int64_t step, const c
     add(line, LINE, "  %s", outcome);
     if (here > 0)
         add_time(line, " in ", spent_s(run, now_ns));
-    if (!p->quiet && p->columns)
-        draw(p, line, now_ns);
-    else if (!p->quiet)
-        put_line(p, line);
+    put_above(p, line, now_ns);
     pthread_mutex_unlock(&p->lock);
 }

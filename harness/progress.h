@@ -53,6 +53,8 @@ void mb_progress_begin(mb_progress *p, mb_progress_run *run, const char *label, 
 /* STEP steps of RUN are done, the last one with losses L. */
 void mb_progress_step(mb_progress *p, mb_progress_run *run, int64_t step, const mb_losses *l,
                       int64_t now_ns);
+/* A line about RUN that stays: what its user should know. */
+void mb_progress_note(mb_progress *p, const mb_progress_run *run, const char *note, int64_t now_ns);
 /* The evaluation of RUN after STEP found losses L. */
 void mb_progress_evaluated(mb_progress *p, mb_progress_run *run, int64_t step, const mb_losses *l,
                            int64_t now_ns);

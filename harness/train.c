@@ -124,6 +124,8 @@ static mb_err train_step(mb_run *r)
     mb_train_record(r, &stepped, warm_up);
     if (warm_up) /* now the backend's threads are there to be watched */
         mb_train_watch(r);
+    if (warm_up && *mb_ctx_note(r->ctx))
+        mb_progress_note(r->bench->progress, &r->shown, mb_ctx_note(r->ctx), stepped.after.wall_ns);
     mb_progress_step(r->bench->progress, &r->shown, r->step, &stepped.losses,
                      stepped.after.wall_ns);
     return err;

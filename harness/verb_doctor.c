@@ -31,7 +31,7 @@ static void check_machine(mb_table *t)
 {
     char device[128], products[128];
 
-    mb_facts_device(device, sizeof device);
+    mb_facts_device("cpu", device, sizeof device);
     add(t, "processor", true, mb_format("%s", device));
     mb_products_about(products, sizeof products);
     add(t, "matrix products", true, mb_format("%s", products));

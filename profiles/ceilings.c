@@ -279,3 +279,16 @@ mb_err mb_ceiling_product(const char *backend, mb_precision precision, int threa
     mb_ctx_close(c);
     return err;
 }
+
+double mb_ceiling_datasheet(const char *device, mb_precision precision)
+{
+    static const struct {
+        const char *name;
+        double fp32, bf16;
+    } sheets[] = { { "H200", 67e12, 989.5e12 }, { "H100", 67e12, 989.5e12 } };
+
+    for (size_t i = 0; i < sizeof sheets / sizeof *sheets; i++)
+        if (strstr(device, sheets[i].name))
+            return precision == MB_BF16 ? sheets[i].bf16 : sheets[i].fp32;
+    return NAN;
+}

@@ -22,4 +22,8 @@ mb_err mb_ceiling_triad(int threads, size_t size, double *bytes_per_s);
 mb_err mb_ceiling_product(const char *backend, mb_precision precision, int threads, int width,
                           double *flops_per_s);
 
+/* FLOP/s of dense products that the maker of a GPU promises, by its name somewhere in DEVICE; NaN:
+   not known here. */
+double mb_ceiling_datasheet(const char *device, mb_precision precision);
+
 #endif

@@ -298,9 +298,15 @@ static void start_cupti(void *of)
                                   .pRangeProfilerObject = s->profiler, .pRangeName = "region")));
 }
 
-/* What the last region counted, of the set whose turn it was. */
+/* What the last region counted, of the set whose turn it was. One in which nothing was launched
+   may have no range, and counted nothing. */
 static bool evaluate(state *s, turn *t, const mb_metric_set *set)
 {
+    CUpti_RangeProfiler_GetCounterDataInfo_Params info = {
+        .structSize = CUpti_RangeProfiler_GetCounterDataInfo_Params_STRUCT_SIZE,
+        .pCounterDataImage = t->data,
+        .counterDataImageSize = t->data_size,
+    };
     CUpti_RangeProfiler_DecodeData_Params decode = {
         .structSize = CUpti_RangeProfiler_DecodeData_Params_STRUCT_SIZE,
         .pRangeProfilerObject = s->profiler,
@@ -311,6 +317,12 @@ static bool evaluate(state *s, turn *t, const mb_metric_set *set)
     if (decode.numOfRangeDropped > 0) {
         give_up(s, MB_COUNT_ERROR, "reading counts: CUPTI dropped the range");
         return false;
+    }
+    if (!done(s, "asking for ranges", s->cupti.info(&info)))
+        return false;
+    if (info.numTotalRanges == 0) {
+        memset(t->values, 0, set->n * sizeof *t->values);
+        return true;
     }
     return done(s, "evaluating counts",
                 s->cupti.host_evaluate(PARAMS(CUpti_Profiler_Host_EvaluateToGpuValues_Params,

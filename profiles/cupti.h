@@ -39,6 +39,7 @@ typedef struct mb_cupti {
     CUptiResult (*push)(CUpti_RangeProfiler_PushRange_Params *);
     CUptiResult (*pop)(CUpti_RangeProfiler_PopRange_Params *);
     CUptiResult (*decode)(CUpti_RangeProfiler_DecodeData_Params *);
+    CUptiResult (*info)(CUpti_RangeProfiler_GetCounterDataInfo_Params *);
 } mb_cupti;
 
 /* MB_EMISSING: no CUPTI here, or not one of version 13. */

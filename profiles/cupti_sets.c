@@ -10,6 +10,7 @@
 mb_err mb_cupti_open(mb_cupti *out)
 {
     static const char *const names[] = { "libcupti.so.13", NULL };
+    static const char *const metrics[] = { "libnvperf_host.so", NULL }; /* CUPTI opens it by name */
     const mb_symbol symbols[] = {
         { "cuptiGetVersion", &out->get_version },
         { "cuptiGetErrorMessage", &out->get_error_message },
@@ -33,11 +34,14 @@ mb_err mb_cupti_open(mb_cupti *out)
         { "cuptiRangeProfilerPushRange", &out->push },
         { "cuptiRangeProfilerPopRange", &out->pop },
         { "cuptiRangeProfilerDecodeData", &out->decode },
+        { "cuptiRangeProfilerGetCounterDataInfo", &out->info },
         { 0 },
     };
+    mb_library host;
     mb_err err;
 
     memset(out, 0, sizeof *out);
+    (void)mb_library_open(metrics, &host); /* stays open; CUPTI says when it lacks it */
     MB_TRY(mb_library_open(names, &out->library));
     err = mb_library_symbols(&out->library, symbols);
     if (err)
@@ -59,8 +63,9 @@ typedef struct host { /* what answers for a chip */
     const uint8_t *availability;
 } host;
 
-static CUpti_Profiler_Host_Object *open_host(const host *h)
+static CUptiResult open_host(const host *h, CUpti_Profiler_Host_Object **out)
 {
+    CUptiResult result;
     CUpti_Profiler_Host_Initialize_Params p = {
         .structSize = CUpti_Profiler_Host_Initialize_Params_STRUCT_SIZE,
         .profilerType = CUPTI_PROFILER_TYPE_RANGE_PROFILER,
@@ -68,7 +73,9 @@ static CUpti_Profiler_Host_Object *open_host(const host *h)
         .pCounterAvailabilityImage = h->availability,
     };
 
-    return h->cupti->host_open(&p) == CUPTI_SUCCESS ? p.pHostObject : NULL;
+    result = h->cupti->host_open(&p);
+    *out = p.pHostObject;
+    return result;
 }
 
 static void close_host(const host *h, CUpti_Profiler_Host_Object *object)
@@ -121,12 +128,12 @@ static size_t count_passes(const host *h, uint8_t *image, size_t size)
 /* Whether the hardware counts METRICS at once; then SET has their image. */
 static bool fits(const host *h, const char **metrics, size_t n, mb_metric_set *set)
 {
-    CUpti_Profiler_Host_Object *object = open_host(h);
+    CUpti_Profiler_Host_Object *object;
     uint8_t *image = NULL;
     size_t size = 0;
     bool one;
 
-    if (!object)
+    if (open_host(h, &object))
         return false;
     one = make_image(h, object, metrics, n, &image, &size) && count_passes(h, image, size) == 1;
     close_host(h, object);
@@ -164,12 +171,17 @@ mb_err mb_metric_sets_make(const mb_cupti *c, const char *chip, const uint8_t *a
                            const char *const *metrics, size_t n, mb_metric_sets *out)
 {
     host h = { c, chip, availability };
-    CUpti_Profiler_Host_Object *object = open_host(&h);
+    CUpti_Profiler_Host_Object *object;
+    CUptiResult result = open_host(&h, &object);
+    const char *text = NULL;
     size_t i;
 
     memset(out, 0, sizeof *out);
-    if (!object)
-        return mb_fail(MB_EINVAL, "CUPTI knows no chip '%s'", chip);
+    if (result) {
+        c->get_error_message(result, &text);
+        return mb_fail(MB_EINVAL, "the metrics of chip '%s': CUPTI's error %d, %s", chip,
+                       (int)result, text ? text : "of no name");
+    }
     close_host(&h, object);
     out->set = mb_zalloc(n + 1, sizeof *out->set);
     out->counts = mb_zalloc(n + 1, sizeof *out->counts);

@@ -277,6 +277,39 @@ Test(cuda, the_same_steps_give_the_same_bits)
         }
 }
 
+/* Whoever asks for bf16 expects cuDNN: without it attention is slow, and that is told. */
+Test(cuda, attention_that_is_slower_than_expected_is_told)
+{
+    static const struct {
+        mb_precision precision;
+        enum mb_attention by;
+        int heads; /* of a width that 8 does not divide */
+        const char *note;
+    } cases[] = { { MB_BF16, MB_ATTENTION_AUTO, 2, "not cuDNN's" },
+                  { MB_BF16, MB_ATTENTION_OWN, 2, "" },
+                  { MB_FP32, MB_ATTENTION_AUTO, 2, "" } };
+    enum { T = 4, D = 24 };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        mb_ctx *c = open_cuda(cases[i].precision);
+        mb_span *s = test_span(c, 1, T, 0);
+        test_memory x = test_unset(c, TEST_REAL, T * 3 * D), y = test_unset(c, TEST_REAL, T * D);
+        test_memory lse = test_unset(c, TEST_FLOAT, T * 2);
+
+        mb_ctx_ways(c, cases[i].by, MB_GROUPING_STREAMS);
+        c->be->attend(c, y.data, lse.data, x.data, s, D, cases[i].heads);
+        cr_assert_eq(mb_ctx_sync(c), MB_OK, "%s", mb_message());
+        if (*cases[i].note)
+            cr_expect(strstr(mb_ctx_note(c), cases[i].note), "%s", mb_ctx_note(c));
+        else
+            cr_expect_str_empty(mb_ctx_note(c));
+        test_memory_free(&x);
+        test_memory_free(&y);
+        test_memory_free(&lse);
+        mb_ctx_close(c);
+    }
+}
+
 /* What does not fit says how much was asked for and how much there is. */
 Test(cuda, memory_that_is_not_there_is_an_error)
 {

@@ -1,7 +1,9 @@
 /* Counters of a GPU, tested without one: against stand-ins for the driver, NVML and CUPTI
    (tests/fake), and what the real CUPTI says of an H100's chip. */
 #include "base/file.h"
+#include "harness/bench.h"
 #include "harness/op_counts.h"
+#include "profiles/ceilings.h"
 #include "profiles/counter.h"
 #include "profiles/gpu.h"
 #include "profiles/nvml.h"
@@ -78,6 +80,20 @@ Test(gpu, metrics_take_turns_and_are_told_for_all_regions)
     expect(c, "b.first", MB_COUNT_OK, 5 * 100);
     expect(c, "n.one", MB_COUNT_NOT_SUPPORTED, NAN);
     expect(c, "x.many", MB_COUNT_NOT_SUPPORTED, NAN);
+    mb_counter_close(c);
+}
+
+Test(gpu, a_region_without_launches_counts_nothing)
+{
+    mb_counter *c;
+
+    test_load_gpu();
+    c = open(metrics, METRICS);
+    regions(c, 2);
+    setenv("FAKE_IDLE", "1", 1);
+    regions(c, 2);
+    unsetenv("FAKE_IDLE");
+    expect(c, "a.first", MB_COUNT_OK, 20); /* of two of four regions, one of them idle */
     mb_counter_close(c);
 }
 
@@ -240,6 +256,20 @@ Test(gpu, a_device_is_throttled_by_heat_and_not_by_its_cap_on_power)
     mb_nvml_close(n);
 }
 
+Test(gpu, runs_name_it_and_find_its_datasheet)
+{
+    char device[256];
+
+    test_load_gpu();
+    mb_facts_device("cuda", device, sizeof device);
+    cr_expect(strstr(device, "NVIDIA H200, a fake, driver 1.2, ") == device, "%s", device);
+    cr_expect_eq(mb_ceiling_datasheet(device, MB_BF16), 989.5e12);
+    cr_expect_eq(mb_ceiling_datasheet(device, MB_FP32), 67e12);
+    mb_facts_device("cpu", device, sizeof device);
+    cr_expect_not(strstr(device, "H200"), "%s", device);
+    cr_expect(isnan(mb_ceiling_datasheet(device, MB_BF16)));
+}
+
 /* ---- what there is -------------------------------------------------------------------------- */
 
 static void note(void *user, const char *what, bool works, const char *detail)
@@ -258,7 +288,7 @@ Test(gpu, what_there_is_is_told_with_its_version)
     test_load_gpu();
     mb_gpu_check(note, f);
     fclose(f);
-    cr_expect(strstr(text, "NVML: ok Fake GPU, driver 1.2"), "%s", text);
+    cr_expect(strstr(text, "NVML: ok NVIDIA H200, a fake, driver 1.2"), "%s", text);
     cr_expect(strstr(text, "GPU driver: ok CUDA 13.0, devices: 1"), "%s", text);
     cr_expect(strstr(text, "CUPTI: ok 13.0, "), "%s", text);
     cr_expect(strstr(text, "NCCL: "), "%s", text);

@@ -69,7 +69,7 @@ Test(metrics, a_name_or_a_chip_that_is_none_is_noticed)
     cr_expect_not(sets.counts[1]);
     mb_metric_sets_free(&sets);
     cr_assert_eq(mb_metric_sets_make(&c, "GX0", NULL, names, 2, &sets), MB_EINVAL);
-    cr_expect(strstr(mb_message(), "no chip 'GX0'"));
+    cr_expect(strstr(mb_message(), "the metrics of chip 'GX0': CUPTI's error"));
     mb_metric_sets_free(&sets);
     mb_cupti_close(&c);
 }

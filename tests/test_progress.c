@@ -66,6 +66,25 @@ Test(progress, a_resumed_run_counts_the_steps_done_here_for_its_speed)
     free(s.text);
 }
 
+Test(progress, a_note_stays_above_the_line_of_its_run)
+{
+    struct screen s = { 0 };
+    mb_progress_run run;
+    mb_progress p;
+
+    s.file = open_memstream(&s.text, &s.size);
+    mb_progress_open(&p, s.file, 21, false, 1, 100);
+    mb_progress_begin(&p, &run, "a", 0, 100, 10, 0);
+    mb_progress_step(&p, &run, 1, &losses, SECOND);
+    mb_progress_note(&p, &run, "slow", 2 * SECOND);
+    fclose(s.file);
+    cr_assert(eq(str, s.text,
+                 "\ra  1/100  train text\033[J"
+                 "\ra  1/100  slow\033[K\na  1/100  train text\033[J"),
+              "%s", s.text);
+    free(s.text);
+}
+
 Test(progress, skipped_runs_cost_no_time)
 {
     struct screen s = { 0 };

@@ -154,6 +154,7 @@ struct mb_ctx { /* first member of each backend's own struct */
     bool record, trace, count;
     bool again; /* the calls under way were made before: recompute.c */
     mb_err err;
+    char note[512]; /* mb_ctx_note() */
 };
 
 extern const mb_backend mb_ref, mb_cpu, mb_cuda, mb_null;

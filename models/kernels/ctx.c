@@ -103,6 +103,11 @@ void mb_ctx_ways(mb_ctx *c, enum mb_attention attention, enum mb_grouping groupi
     c->grouping = grouping;
 }
 
+const char *mb_ctx_note(const mb_ctx *c)
+{
+    return c->note;
+}
+
 void mb_ctx_graph(mb_ctx *c, uint64_t key)
 {
     if (!c->trace && !c->watch)

@@ -97,6 +97,8 @@ enum mb_attention { MB_ATTENTION_AUTO, MB_ATTENTION_OWN, MB_ATTENTION_CUDNN, MB_
 enum mb_grouping { MB_GROUPING_STREAMS, MB_GROUPING_LIBRARY };
 /* Of the passes that follow. Backends in host memory have one way of each and take no notice. */
 void mb_ctx_ways(mb_ctx *c, enum mb_attention attention, enum mb_grouping grouping);
+/* What made passes so far much slower than they could be, in one line; "": nothing known. */
+const char *mb_ctx_note(const mb_ctx *c);
 
 /* ---- the pass under way --------------------------------------------------------------------- */
 

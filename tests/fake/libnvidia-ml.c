@@ -37,7 +37,7 @@ int nvmlDeviceGetHandleByIndex_v2(unsigned i, void **device)
 
 int nvmlDeviceGetName(void *device, char *name, unsigned size)
 {
-    strncpy(name, "Fake GPU", size);
+    strncpy(name, "NVIDIA H200, a fake", size);
     return 0;
 }
 

@@ -5,6 +5,8 @@
 
 #include "models/kernels/cuda/cudnn.h"
 
+#include <stdio.h>
+
 /* ---- our own -----------------------------------------------------------------------------------
  */
 
@@ -87,6 +89,32 @@ static bool takes_shape(const cuda_ctx *c, int64_t width)
            width <= 128;
 }
 
+/* Whoever did not ask for our own kernels is told. */
+static void note(cuda_ctx *c, const char *why)
+{
+    if (c->cu.bf16 && c->base.attention == MB_ATTENTION_AUTO && !*c->base.note)
+        snprintf(c->base.note, sizeof c->base.note,
+                 "attention by our own kernels, which are slow, not cuDNN's: %s", why);
+}
+
+/* cuDNN is not there or does not take heads of WIDTH: an error where it was demanded. */
+static void refuse(cuda_ctx *c, int64_t width)
+{
+    enum mb_attention by = c->base.attention;
+    char why[384];
+
+    if (c->cu.bf16 && !c->cudnn)
+        snprintf(why, sizeof why, "%s", c->no_cudnn);
+    else
+        snprintf(why, sizeof why,
+                 "it takes bf16 and heads of a width that 8 divides, 128 at most; these are %s, "
+                 "%lld",
+                 mb_precision_name[c->base.precision], (long long)width);
+    if (by == MB_ATTENTION_CUDNN || by == MB_ATTENTION_FAST)
+        cuda_keep(c, mb_fail(MB_EMISSING, "gpu.attention: cuDNN cannot be used: %s", why));
+    note(c, why);
+}
+
 /* Forward and backward must agree, since the log-sum-exp is in an order of cuDNN's own. */
 static bool takes(cuda_ctx *c, const mb_span *s, int64_t d, int heads, call *out)
 {
@@ -96,12 +124,7 @@ static bool takes(cuda_ctx *c, const mb_span *s, int64_t d, int heads, call *out
     if (s->batch * s->len == 0)
         return false;
     if (!takes_shape(c, width)) {
-        if (by == MB_ATTENTION_CUDNN || by == MB_ATTENTION_FAST)
-            cuda_keep(c, mb_fail(MB_EMISSING,
-                                 "gpu.attention: cuDNN %s: it takes bf16 and heads of a width that "
-                                 "8 divides, 128 at most; these are %s, %lld",
-                                 c->cudnn ? "does not take this" : "is not there",
-                                 mb_precision_name[c->base.precision], (long long)width));
+        refuse(c, width);
         return false;
     }
     *out = (call){ .shape = { .batch = s->batch,
@@ -117,6 +140,7 @@ static bool takes(cuda_ctx *c, const mb_span *s, int64_t d, int heads, call *out
         return true;
     if (by != MB_ATTENTION_AUTO)
         cuda_keep(c, mb_fail_in(MB_EIO, "gpu.attention"));
+    note(c, mb_message());
     return false;
 }
 

@@ -195,8 +195,7 @@ void cuda_lt_close(cuda_lt *lt)
         lt->preference_destroy(lt->preference);
     if (lt->handle)
         lt->destroy(lt->handle);
-    mb_library_close(&lt->library);
-    free(lt);
+    free(lt); /* the library stays open: the device's context outlives us */
 }
 
 /* ---- plans ------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@
 #include "models/kernels/cuda/cudnn.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -47,8 +48,10 @@ static mb_err open_device(cuda_ctx *c)
     if (cuda_lt_open(&c->lt, &c->lanes))
         return mb_fail_in(MB_EMISSING, "backend 'cuda'");
     c->kept = c->lanes;
-    if (c->cu.bf16 && mb_cudnn_open(&c->cudnn))
+    if (c->cu.bf16 && mb_cudnn_open(&c->cudnn)) {
         c->cudnn = NULL; /* our own kernels serve */
+        snprintf(c->no_cudnn, sizeof c->no_cudnn, "%s", mb_message());
+    }
     return MB_OK;
 }
 

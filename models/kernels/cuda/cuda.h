@@ -54,20 +54,22 @@ typedef struct cuda_ctx {
     char why[512];                /* message of the first error, when base.err is one */
     struct cuda_lt *lt;           /* matrix products */
     struct cuda_grouped *grouped; /* NULL: not asked for yet */
-    struct mb_cudnn *cudnn;       /* NULL: attention by our own kernels */
-    mb_arena indices;             /* until the reset, also when the scratch is given back before */
-    cuda_list copies;             /* cuda_copy, of this pass */
-    cuda_list weights;            /* cuda_weights */
-    cuda_list fetches;            /* cuda_fetch */
-    uint64_t version;             /* of the weights: what changes them counts it up */
-    mb_arena stage; /* page-locked host memory for copies of both ways, until a flush */
-    void *space;    /* see cuda_space() */
+    struct mb_cudnn *cudnn;       /* NULL: attention by our own kernels, since */
+    char no_cudnn[256];
+    mb_arena indices;  /* until the reset, also when the scratch is given back before */
+    cuda_list copies;  /* cuda_copy, of this pass */
+    cuda_list weights; /* cuda_weights */
+    cuda_list fetches; /* cuda_fetch */
+    uint64_t version;  /* of the weights: what changes them counts it up */
+    mb_arena stage;    /* page-locked host memory for copies of both ways, until a flush */
+    void *space;       /* see cuda_space() */
     size_t space_size;
     size_t kept; /* bytes of device memory that are the backend's own now */
     cuda_angles angles;
     cuda_graph graphs[CUDA_GRAPHS], *graph; /* the one under way */
     uint64_t clock;                         /* passes with a key so far */
     bool capturing;
+    bool keyed;   /* the pass under way is one of those that graphs are made of */
     size_t lanes; /* bytes that products keep: cuda_lt_open() */
 } cuda_ctx;
 

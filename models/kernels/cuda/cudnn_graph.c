@@ -12,8 +12,11 @@
 mb_err mb_cudnn_api_open(mb_cudnn_api *out)
 {
     static const char *const names[] = { "libcudnn.so.9", NULL };
-    /* cuDNN opens its own by name, also where only a Python environment has it */
-    static const char *const compilers[][2] = { { "libnvrtc.so.13", NULL },
+    /* cuDNN opens its own by name, and that its parts, also where only a Python environment has
+       them */
+    static const char *const compilers[][2] = { { "libnvrtc-builtins.so.13*", NULL },
+                                                { "libnvrtc.so.13", NULL },
+                                                { "libnvrtc-builtins.so.12*", NULL },
                                                 { "libnvrtc.so.12", NULL } };
     const mb_symbol symbols[] = { { "cudnnCreate", &out->create },
                                   { "cudnnDestroy", &out->destroy },

@@ -33,6 +33,7 @@ void cuda_graph_begin(mb_ctx *base, uint64_t key)
     cuda_graph *g = find(c, key);
     bool seen = g->used > 0;
 
+    c->keyed = true;
     g->used = ++c->clock;
     if (!seen)
         return;

@@ -88,8 +88,7 @@ void cuda_grouped_close(cuda_grouped *g)
     if (g->handle)
         g->destroy(g->handle);
     cudaFree(g->workspace);
-    mb_library_close(&g->library);
-    free(g);
+    free(g); /* the library stays open: the device's context outlives us */
 }
 
 bool cuda_grouped_takes(const cuda_product *p)

@@ -234,6 +234,7 @@ void cuda_sync(mb_ctx *base)
     cuda_ctx *c = cuda_of(base);
 
     flush(c);
+    c->keyed = false;
     if (base->err != MB_OK)
         mb_fail(base->err, "%s", c->why);
 }

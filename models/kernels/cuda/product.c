@@ -4,7 +4,13 @@
    side, or where that was asked for one grouped product. Rows and weights are row-major. */
 #include "models/kernels/cuda/cuda.h"
 
-enum { CHUNK_BYTES = 256 << 20 }; /* of fp32 logits at a time */
+/* Of fp32 logits at a time. Each chunk reads and writes all gradients of the head's weights, so few
+   are better; the emulated device, whose models are small, is to have several. */
+#ifdef MB_EMULATE
+enum { CHUNK_BYTES = 16 << 10 };
+#else
+enum { CHUNK_BYTES = 1 << 30 };
+#endif
 
 /* The product in LANE, unless the graph under way has it already. */
 static mb_err multiply_in(cuda_ctx *c, int lane, const cuda_product *p, void *to, const void *a,
@@ -127,7 +133,7 @@ static void multiply_groups(cuda_ctx *c, cuda_product p, bool rows_are_k, const 
         multiply_strided(c, p, all, to, a, b, r);
         return;
     }
-    if (c->base.grouping == MB_GROUPING_LIBRARY && !c->graph && r->groups <= CUDA_GROUPS &&
+    if (c->base.grouping == MB_GROUPING_LIBRARY && !c->keyed && r->groups <= CUDA_GROUPS &&
         cuda_grouped_takes(&p)) {
         if (have_grouped(c))
             multiply_grouped(c, p, rows_are_k, to, a, b, r);
