@@ -386,11 +386,11 @@ static const shape headed[] = { { 1, 2, 1, 1, 1, TEST_SORTED },   { 5, 6, 1, 3, 
                                 { 13, 28, 2, 2, 1, TEST_SORTED }, { 37, 24, 2, 2, 1, TEST_SORTED },
                                 { 64, 64, 3, 4, 1, TEST_SORTED }, { 97, 20, 1, 1, 1, TEST_SORTED },
                                 { 33, 128, 2, 2, 1, TEST_SORTED } };
-static const shape vocabularies[] = { { 1, 1, 1, 1, 1, TEST_SORTED },
-                                      { 1, 7, 2, 1, 1, TEST_SORTED },
-                                      { 13, 5, 17, 1, 1, TEST_SORTED },
-                                      { 31, 24, 257, 1, 1, TEST_SORTED },
-                                      { 130, 64, 101, 1, 1, TEST_SORTED } };
+static const shape vocabularies[] = {
+    { 1, 1, 1, 1, 1, TEST_SORTED },    { 1, 7, 2, 1, 1, TEST_SORTED },
+    { 13, 5, 17, 1, 1, TEST_SORTED },  { 31, 24, 257, 1, 1, TEST_SORTED },
+    { 3, 8, 9000, 1, 1, TEST_SORTED }, { 130, 64, 101, 1, 1, TEST_SORTED }
+};
 
 typedef struct kernel {
     const char *name;

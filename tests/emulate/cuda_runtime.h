@@ -69,7 +69,7 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec);
 #include <tuple>
 
 #define __global__
-#define __launch_bounds__(threads)
+#define __launch_bounds__(...)
 #define __device__
 #define __shared__ static
 
@@ -116,6 +116,27 @@ template <typename T> T __shfl_xor_sync(unsigned, T x, int step)
     bits = emulate_exchange(bits, threadIdx.x % 32 ^ (unsigned)step);
     __builtin_memcpy(&x, &bits, sizeof x);
     return x;
+}
+
+template <typename T> T __shfl_sync(unsigned, T x, int lane)
+{
+    return __shfl_xor_sync(0, x, (int)(threadIdx.x % 32) ^ lane);
+}
+
+/* The first lanes, with none so far before them, are told their own. */
+template <typename T> T __shfl_up_sync(unsigned, T x, int step)
+{
+    int lane = (int)(threadIdx.x % 32);
+
+    return __shfl_sync(0, x, lane < step ? lane : lane - step);
+}
+
+template <typename T> T atomicAdd(T *to, T x)
+{
+    T old = *to;
+
+    *to += x;
+    return old;
 }
 
 inline int __popc(unsigned x)
