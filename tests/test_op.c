@@ -382,10 +382,13 @@ static const shape routed[] = {
     { 29, 8, 31, 1, 2, TEST_INDEXED }, { 97, 40, 24, 1, 5, TEST_INDEXED },
     { 128, 64, 96, 1, 2, TEST_SORTED }
 };
-static const shape headed[] = { { 1, 2, 1, 1, 1, TEST_SORTED },   { 5, 6, 1, 3, 1, TEST_SORTED },
-                                { 13, 28, 2, 2, 1, TEST_SORTED }, { 37, 24, 2, 2, 1, TEST_SORTED },
-                                { 64, 64, 3, 4, 1, TEST_SORTED }, { 97, 20, 1, 1, 1, TEST_SORTED },
-                                { 33, 128, 2, 2, 1, TEST_SORTED } };
+static const shape headed[] = {
+    { 1, 2, 1, 1, 1, TEST_SORTED },    { 5, 6, 1, 3, 1, TEST_SORTED },
+    { 13, 28, 2, 2, 1, TEST_SORTED },  { 37, 24, 2, 2, 1, TEST_SORTED },
+    { 64, 64, 3, 4, 1, TEST_SORTED },  { 97, 20, 1, 1, 1, TEST_SORTED },
+    { 33, 128, 2, 2, 1, TEST_SORTED }, { 19, 192, 1, 2, 1, TEST_SORTED },
+    { 11, 256, 1, 1, 1, TEST_SORTED }
+};
 static const shape vocabularies[] = {
     { 1, 1, 1, 1, 1, TEST_SORTED },    { 1, 7, 2, 1, 1, TEST_SORTED },
     { 13, 5, 17, 1, 1, TEST_SORTED },  { 31, 24, 257, 1, 1, TEST_SORTED },

@@ -39,8 +39,7 @@ static uint64_t pairs_in_tiles(const mb_span *s, int64_t tile)
     return tiles * (uint64_t)(tile * tile);
 }
 
-/* Whether heads are of a width that our kernels know; else the next sync tells. */
-static bool fits(cuda_ctx *c, int64_t width)
+bool cuda_fits(cuda_ctx *c, int64_t width)
 {
     if (width > CU_HEAD_WIDTH)
         cuda_keep(c, mb_fail(MB_EINVAL, "cuda: heads of width %lld: expected %d at most",
@@ -53,7 +52,7 @@ static void attend_own(cuda_ctx *c, mb_real *y, float *lse, const mb_real *x, co
 {
     cu_span span = span_on_device(c, s);
 
-    if (!fits(c, d / heads))
+    if (!cuda_fits(c, d / heads))
         return;
     cu_attend(&c->cu, y, lse, x, &span, d, heads);
     c->base.executed = 4 * (uint64_t)d * pairs_in_tiles(s, cu_attend_tile(d / heads));
@@ -66,7 +65,7 @@ static void attend_own_bwd(cuda_ctx *c, mb_real *dx, const mb_real *dy, const mb
     cu_span span = span_on_device(c, s);
     float *delta = cuda_space(c, (size_t)(s->batch * s->len * heads) * sizeof *delta);
 
-    if (!fits(c, d / heads))
+    if (!cuda_fits(c, d / heads))
         return;
     cu_attend_bwd(&c->cu, dx, dy, y, lse, x, &span, d, heads, add, delta);
     c->base.executed = 14 * (uint64_t)d * pairs_in_tiles(s, cu_attend_bwd_tile(d / heads));

@@ -299,7 +299,8 @@ static void cuda_rope(mb_ctx *base_ctx, mb_real *y, const mb_real *x, const floa
     cuda_ctx *c = cuda_of(base_ctx);
     cu_rope p = describe_rope(c, qw, kw, slice, position, t, d, heads, eps, base);
 
-    cu_rope_fwd(&c->cu, y, x, &p);
+    if (cuda_fits(c, d / heads))
+        cu_rope_fwd(&c->cu, y, x, &p);
 }
 
 static void cuda_rope_bwd(mb_ctx *base_ctx, mb_real *dx, float *dqw, float *dkw, const mb_real *dy,
@@ -309,10 +310,10 @@ static void cuda_rope_bwd(mb_ctx *base_ctx, mb_real *dx, float *dqw, float *dkw,
 {
     cuda_ctx *c = cuda_of(base_ctx);
     cu_rope p = describe_rope(c, qw, kw, slice, position, t, d, heads, eps, base);
-    int64_t rstd = t * 2 * heads, partial = 2 * cu_partials(t, p.slices, d / heads);
-    float *space = cuda_space(c, (size_t)(rstd + partial) * sizeof *space);
+    float *partial = cuda_space(c, (size_t)cu_rope_partials(&p) * sizeof *partial);
 
-    cu_rope_bwd(&c->cu, dx, dqw, dkw, dy, x, &p, add, space, space + rstd);
+    if (cuda_fits(c, d / heads))
+        cu_rope_bwd(&c->cu, dx, dqw, dkw, dy, x, &p, add, partial);
 }
 
 /* ---- single elements

@@ -199,6 +199,8 @@ void cuda_attend_bwd(mb_ctx *base, mb_real *dx, const mb_real *dy, const mb_real
 void cuda_attend_cached(mb_ctx *base, mb_real *y, const mb_real *x, const mb_cache *cache,
                         const mb_places *at, int64_t t, int64_t d, int heads);
 
+/* Whether heads are of a width that our kernels know; else the next sync tells. */
+bool cuda_fits(cuda_ctx *c, int64_t width);
 /* Bytes of the workspace of attention, at most. */
 size_t cuda_attention_bytes(const cuda_ctx *c, const mb_sizes *of);
 

@@ -158,7 +158,7 @@ template <typename T> struct as_is { /* keeps an argument out of the deduction o
 static_assert(sizeof(cu_route) == 2 * sizeof(int64_t) + 4 * sizeof(void *));
 static_assert(sizeof(cu_span) == 2 * sizeof(int64_t) + 3 * sizeof(void *));
 static_assert(sizeof(cu_rope) ==
-              6 * sizeof(void *) + 3 * sizeof(int64_t) + sizeof(int) + sizeof(float));
+              7 * sizeof(void *) + 3 * sizeof(int64_t) + sizeof(int) + sizeof(float));
 static_assert(sizeof(cu_choice) ==
               5 * sizeof(int64_t) + 6 * sizeof(int) + 2 * sizeof(double) + 21 * sizeof(void *));
 

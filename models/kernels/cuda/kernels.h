@@ -86,23 +86,27 @@ void cu_add_parts(cu *on, float *total, const float *partial, int64_t parts, int
 
 /* ---- rope.cu -------------------------------------------------------------------------------- */
 
+enum { CU_HEAD_WIDTH = 256 }; /* the widest head, here and in attention */
+
 typedef struct cu_rope {
     const float *qw, *kw; /* NULL: RoPE alone */
     const uint8_t *slice;
     const int32_t *position;
     const float *cosine, *sine; /* (positions, D / heads / 2) */
-    int64_t t, d, heads;
+    const int32_t *at;          /* (T) row i of y is made of row at[i] of x; NULL: of row i */
+    int64_t t, d, heads;        /* t: rows of y */
     int slices;
     float eps;
 } cu_rope;
+/* slice and position are those of rows of x. Heads of at most CU_HEAD_WIDTH. */
 void cu_rope_fwd(cu *on, void *y, const void *x, const cu_rope *p);
-/* rstd (T, 2 heads); partial 2 cu_partials(t, slices, d / heads), for dqw and dkw (NULL: none). */
+/* Rows of dx like those of x; what is in no row of `at` is left as it is. partial of
+   cu_rope_partials() floats, for dqw and dkw (NULL: none). */
 void cu_rope_bwd(cu *on, void *dx, float *dqw, float *dkw, const void *dy, const void *x,
-                 const cu_rope *p, bool add, float *rstd, float *partial);
+                 const cu_rope *p, bool add, float *partial);
+int64_t cu_rope_partials(const cu_rope *p);
 
 /* ---- attend.cu ------------------------------------------------------------------------------ */
-
-enum { CU_HEAD_WIDTH = 256 }; /* the widest head */
 
 typedef struct cu_span {
     int64_t batch, len;

@@ -134,10 +134,10 @@ __global__ void combine_rows_bwd(void *to, float *dgate, const void *up, const v
     }
 }
 
-/* ---- gradients of weights: blocks of rows, then their sum in order ----------------------------
- */
+/* ---- gradients of weights: blocks of rows, then their sum in order --------------------------- */
 
-static const int64_t MOST_PARTS = 256, LEAST_ROWS = 16;
+static const int64_t MOST_PARTS = 1024, LEAST_ROWS = 32;
+static const int AT_ONCE = 2, STRIPES = 32; /* rows read side by side; warps that share parts */
 
 static int64_t rows_per_part(int64_t rows)
 {
@@ -151,56 +151,99 @@ int64_t cu_partials(int64_t rows, int slices, int64_t d)
     return blocks_for(rows, rows_per_part(rows)) * slices * d;
 }
 
-/* One thread per column of a part; a block for each part and THREADS columns. Slices mostly come in
-   runs, so a sum is kept in a register until the slice changes. */
+/* A row that is added to the sums: its token, -1 for none, and where its numbers are. An empty one
+   reads what it has, so that no branch keeps loads from being under way side by side; what it read
+   is not used. */
+template <typename T> struct added {
+    int64_t row, token;
+    const T *dy, *v;
+};
+
 template <typename T>
+__device__ static inline added<T> added_row(const cu_route &r, int64_t row, int64_t end,
+                                            const void *up, const void *from, int64_t d)
+{
+    int64_t last = row < end ? row : end - 1, token = r.token ? r.token[last] : last;
+    const T *v = (const T *)from + last * d;
+
+    return { last, row < end ? token : -1, token < 0 ? v : (const T *)up + token * d, v };
+}
+
+/* N columns of a thread; a block for each part and THREADS N columns. Slices mostly come in runs,
+   so sums are kept in registers until the slice changes. */
+template <typename T, int N>
 __global__ void combine_weights_bwd(float *partial, const void *up, const void *from,
                                     const float *rstd, const uint8_t *slice, int slices, cu_route r,
                                     int64_t d, int64_t each, int columns)
 {
-    int64_t part = blockIdx.x / columns, j = (blockIdx.x % columns) * blockDim.x + threadIdx.x;
+    int64_t part = blockIdx.x / columns;
+    int64_t j = ((blockIdx.x % columns) * (int64_t)blockDim.x + threadIdx.x) * N;
     int64_t end = (part + 1) * each < r.rows ? (part + 1) * each : r.rows;
-    const T *dy = (const T *)up, *v = (const T *)from;
-    float sum = 0;
+    float sum[N] = {};
     int current = 0;
 
     if (j >= d)
         return;
     partial += part * slices * d + j;
     for (int s = 0; s < slices; s++)
-        partial[s * d] = 0;
-    for (int64_t row = part * each; row < end; row++) {
-        int64_t t = r.token ? r.token[row] : row;
-        int s = slice && t >= 0 ? slice[t] : current;
+        store(partial + s * d, sum);
+    for (int64_t row = part * each; row < end; row += AT_ONCE) {
+        added<T> a[AT_ONCE];
+        float g[AT_ONCE][N], x[AT_ONCE][N];
 
-        if (t < 0)
-            continue;
-        if (s != current) {
-            partial[current * d] += sum;
-            current = s;
-            sum = 0;
+#pragma unroll
+        for (int i = 0; i < AT_ONCE; i++)
+            a[i] = added_row<T>(r, row + i, end, up, from, d);
+#pragma unroll
+        for (int i = 0; i < AT_ONCE; i++) {
+            load(g[i], a[i].dy + j);
+            load(x[i], a[i].v + j);
         }
-        sum += gate_of(r, row) * to_float(dy[t * d + j]) * to_float(v[row * d + j]) * rstd[row];
+#pragma unroll
+        for (int i = 0; i < AT_ONCE; i++) {
+            if (a[i].token < 0)
+                continue;
+            float scale = gate_of(r, a[i].row) * rstd[a[i].row];
+            int s = slice ? slice[a[i].token] : 0;
+
+            if (s != current) {
+                give(partial + current * d, sum, true);
+                current = s;
+                for (int k = 0; k < N; k++)
+                    sum[k] = 0;
+            }
+            for (int k = 0; k < N; k++)
+                sum[k] += scale * g[i][k] * x[i][k];
+        }
     }
-    partial[current * d] += sum;
+    give(partial + current * d, sum, true);
 }
 
-__global__ void add_parts(float *total, const float *partial, int64_t parts, int64_t n)
+/* A block has WARP columns, and each of its warps every STRIPES-th part. */
+__global__ void __launch_bounds__(STRIPES *WARP)
+    add_parts(float *total, const float *partial, int64_t parts, int64_t n)
 {
-    int64_t j = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+    __shared__ float stripe[STRIPES][WARP];
+    int column = threadIdx.x % WARP, mine = threadIdx.x / WARP;
+    int64_t j = (int64_t)blockIdx.x * WARP + column;
     float sum = 0;
 
-    if (j >= n)
-        return;
-    for (int64_t p = 0; p < parts; p++)
+#pragma unroll 8
+    for (int64_t p = mine; j < n && p < parts; p += STRIPES)
         sum += partial[p * n + j];
+    stripe[mine][column] = sum;
+    __syncthreads();
+    if (mine > 0 || j >= n)
+        return;
+    for (int s = 1; s < STRIPES; s++)
+        sum += stripe[s][column];
     total[j] += sum;
 }
 
 void cu_add_parts(cu *on, float *total, const float *partial, int64_t parts, int64_t n)
 {
     if (parts > 0)
-        launch(on, add_parts, blocks_for(n, THREADS), THREADS, total, partial, parts, n);
+        launch(on, add_parts, blocks_for(n, WARP), STRIPES * WARP, total, partial, parts, n);
 }
 
 void cu_combine_bwd(cu *on, void *drows, float *dgate, float *dw, const void *dy, const void *rows,
@@ -208,14 +251,15 @@ void cu_combine_bwd(cu *on, void *drows, float *dgate, float *dw, const void *dy
                     const cu_route *r, int64_t d, bool add, float *partial)
 {
     int64_t each = rows_per_part(r->rows), parts = blocks_for(r->rows, each);
-    int columns = (int)blocks_for(d, THREADS);
+    bool is_wide = wide(d, dy, rows, partial);
+    int columns = (int)blocks_for(d, THREADS * (is_wide ? on->bf16 ? 8 : 4 : 1));
 
     if (drows || dgate)
         LAUNCH(on, combine_rows_bwd, wide(d, drows, dy, rows, w), r->rows, THREADS, drows, dgate,
                dy, rows, rstd, w, slice, *r, d, add);
     if (!dw)
         return;
-    launch(on, on->bf16 ? combine_weights_bwd<bf16> : combine_weights_bwd<float>, parts * columns,
-           THREADS, partial, dy, rows, rstd, slice, slices, *r, d, each, columns);
+    LAUNCH(on, combine_weights_bwd, is_wide, parts * columns, THREADS, partial, dy, rows, rstd,
+           slice, slices, *r, d, each, columns);
     cu_add_parts(on, dw, partial, parts, slices * d);
 }
