@@ -38,8 +38,10 @@ OWN    := -std=c11 -I. -I$B -D_GNU_SOURCE -Wall -Wextra -Wshadow -Wvla -Wstrict-
 NVOWN  := -std=c++20 -O3 -I. -Werror all-warnings -Xcompiler -Wall,-Wextra,-fno-exceptions -MMD -MP
 DEVICES ?= -gencode arch=compute_90,code=sm_90 -gencode arch=compute_80,code=compute_80
 CUDART := $(addprefix -L$(CUDA_HOME)/,lib lib64) -lcudart_static -lstdc++ -ldl -lrt -lpthread
+# Libraries of the emulated device come before all others of their names, and call it.
+STAND_INS := -rdynamic -Wl,--disable-new-dtags,-rpath,'$$ORIGIN/fake:$$ORIGIN/tests/fake'
 LDLIBS := -lsqlite3 -linih -ljansson -lcsv -lmd -lhwloc -lz -lm $(if $(PAPI1),-lpapi -lsde) \
-          $(if $(MEDIA1),-lsndfile -lpng -ljpeg -larchive $(FLITE)) $(if $(EMULATE),-lstdc++,$(if $(CUDA1),$(CUDART)))
+          $(if $(MEDIA1),-lsndfile -lpng -ljpeg -larchive $(FLITE)) $(if $(EMULATE),-lstdc++ $(STAND_INS),$(if $(CUDA1),$(CUDART)))
 
 # As harness/main.c does for itself: tests share the machine with other work.
 export GOMP_SPINCOUNT ?= 1000
@@ -61,15 +63,15 @@ CUDNN_C := $(patsubst %,models/kernels/cuda/%.c,cudnn cudnn_graph)
 UNUSED  := harness/main.c profiles/$(if $(PAPI1),no_papi.c,papi.c) \
            $(patsubst %,profiles/%.c,$(if $(CUPTI),no_cupti no_activity,cupti cupti_sets activity)) \
            $(if $(CUDNN),models/kernels/cuda/no_cudnn.c,$(CUDNN_C)) \
-           $(if $(CUDA1),$(if $(EMULATE),models/kernels/cuda/cublas.c models/kernels/cuda/grouped.c), \
-           $(filter-out $(CUDNN_C) models/kernels/cuda/no_cudnn.c,$(wildcard models/kernels/cuda/*.c))) \
+           $(if $(CUDA1),,$(filter-out $(CUDNN_C) models/kernels/cuda/no_cudnn.c,$(wildcard models/kernels/cuda/*.c))) \
            $(if $(MEDIA1),workloads/no_media.c,$(MEDIA_C))
 SOURCES := $(filter-out $(UNUSED),$(foreach d,$(FOLDERS),$(wildcard $d/*.c)))
 KERNELS := $(if $(CUDA1),$(wildcard models/kernels/cuda/*.cu))
-EMULATED := $(if $(EMULATE),tests/emulate/products.c tests/emulate/device.cpp)
+EMULATED := $(if $(EMULATE),tests/emulate/device.cpp)
 TESTS   := $(filter-out $(if $(CUPTI),,tests/test_metrics.c) $(if $(MEDIA1),,tests/test_tar.c),$(wildcard tests/*.c))
 # Stand-ins for libraries of a GPU, each called what it stands for.
-FAKES   := $(if $(CUPTI),$(addprefix $B/tests/fake/,libcuda.so.1 libnvidia-ml.so.1 libcupti.so.13))
+FAKES   := $(if $(CUPTI),$(addprefix $B/tests/fake/,libcuda.so.1 libnvidia-ml.so.1 libcupti.so.13)) \
+           $(if $(EMULATE),$(addprefix $B/tests/fake/,libcublasLt.so.13 libcublas.so.13))
 # Programs of the benchmark: a worker, the driver, makers of large databases and of token data.
 BENCH   := step driver synthetic tokens
 BENCH_C := $(wildcard bench/*.c)
@@ -82,7 +84,7 @@ obj      = $(addsuffix .o,$(patsubst %.c,$B/%,$(patsubst %.cpp,$B/%,$(patsubst %
 .PHONY: all cpu-check cuda-check emulated deps test-deps demo test sources bench bench-peers bench-python gpu-check gpu-bundle bundle golden fuzz fuzz-run layers format format-check analyse config help clean
 all: $B/motbench
 .DELETE_ON_ERROR:
-$B/motbench: $(call obj,harness/main.c) $B/libmotbench.a
+$B/motbench: $(call obj,harness/main.c) $B/libmotbench.a | $(if $(EMULATE),$(FAKES))
 	$(CC) $(OWN) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 $B/libmotbench.a: $(call obj,$(SOURCES) $(KERNELS) $(EMULATED))
 	@rm -f $@
@@ -93,6 +95,7 @@ $(call obj,$(TESTS)): | test-deps
 $B/tests/fake/libcuda.so.1: tests/fake/libcuda.c
 $B/tests/fake/libnvidia-ml.so.1: tests/fake/libnvidia-ml.c
 $B/tests/fake/libcupti.so.13: tests/fake/libcupti.c profiles/cupti.h
+$B/tests/fake/libcublasLt.so.13 $B/tests/fake/libcublas.so.13: tests/emulate/cublas.c
 $(FAKES):
 	@mkdir -p $(@D)
 	$(CC) $(filter-out -MMD -MP -fsanitize%,$(OWN)) -Wno-missing-prototypes -fPIC -shared -Wl,-soname,$(@F) -o $@ $<

@@ -2,15 +2,17 @@
 
        tokens FOLDER DOCUMENTS
 
-   Documents of 4096 ids, one a sequence: half of them text, half two images of 1024, every id drawn
-   by key. FOLDER, which exists, gets modality.json, the map for `data = shards`. */
+   Documents of 4096 ids, one a sequence: two images of 896, the others text, every id drawn by key.
+   So groups by modality are unequal, as those of real batches are, and of the same sizes in every
+   batch, so that steps can be graphs. FOLDER, which exists, gets modality.json, the map for `data =
+   shards`. */
 #include "base/file.h"
 #include "base/random.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { LEN = 4096, IMAGE = 1024, TEXT_IDS = 57344, IMAGE_IDS = 8188, VALIDATION = 16 };
+enum { LEN = 4096, IMAGE = 896, TEXT_IDS = 57344, IMAGE_IDS = 8188, VALIDATION = 16 };
 enum { BOS = TEXT_IDS + IMAGE_IDS, EOS, BOI, EOI, VOCAB };
 
 static const char map[] = "{ \"name\": \"gpu-check\", \"vocab\": %d, \"text\": [0, %d],\n"

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_ROWS = 1 << 12 };
+enum { MOST_ROWS = 1 << 14 };
 
 static mb_ctx *open_cuda(mb_precision precision)
 {
@@ -146,6 +146,8 @@ Test(cuda, routers_choose_as_on_the_host)
     compare_routers("gshard", 1500, 5, top2);
     compare_routers("experts", 150, 4, experts);
     compare_routers("many rows", 1100, 3, experts);
+    compare_routers("experts with more rows than a block has at once", 5000, 3, experts);
+    compare_routers("gshard with more rows than a block has at once", 5000, 3, top2);
     top1.group_rows = experts.group_rows = top2.group_rows = 40;
     compare_routers("switch by sequence", 150, 4, top1);
     compare_routers("experts by sequence", 150, 4, experts);

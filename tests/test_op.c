@@ -405,11 +405,11 @@ static const shape headed[] = {
     { 33, 128, 2, 2, 1, TEST_SORTED }, { 19, 192, 1, 2, 1, TEST_SORTED },
     { 11, 256, 1, 1, 1, TEST_SORTED }
 };
-static const shape vocabularies[] = { { 1, 1, 1, 1, 1, TEST_SORTED },
-                                      { 1, 7, 2, 1, 1, TEST_SORTED },
-                                      { 13, 5, 17, 1, 1, TEST_SORTED },
-                                      { 31, 24, 257, 1, 1, TEST_SORTED },
-                                      { 130, 64, 101, 1, 1, TEST_SORTED } };
+static const shape vocabularies[] = {
+    { 1, 1, 1, 1, 1, TEST_SORTED },    { 1, 7, 2, 1, 1, TEST_SORTED },
+    { 13, 5, 17, 1, 1, TEST_SORTED },  { 31, 24, 257, 1, 1, TEST_SORTED },
+    { 3, 8, 9000, 1, 1, TEST_SORTED }, { 130, 64, 101, 1, 1, TEST_SORTED }
+};
 
 typedef struct kernel {
     const char *name;

@@ -5,9 +5,10 @@
    next), collectives that not all threads of a warp reach, and, with the address sanitizer,
    accesses out of bounds; new memory holds NaN, and is out of
    the host's reach. A stream that is captured runs nothing until its
-   graph is launched, and capturing fails as on a device where anything waits or takes memory; there
-   is one stream. It does not show races inside of a warp, what
-   blocks do to each other side by side, or how fast anything is. For tests alone; x86-64. */
+   graph is launched, and capturing fails as on a device where anything waits or takes memory, or a
+   stream that others have joined does not come back. Streams run one after the other. It does not
+   show races inside of a warp, what blocks do to each other side by side, or how fast anything is.
+   For tests alone; x86-64. */
 #ifndef MB_TESTS_EMULATE_CUDA_RUNTIME_H
 #define MB_TESTS_EMULATE_CUDA_RUNTIME_H
 
@@ -23,7 +24,8 @@ typedef enum cudaError {
     cudaSuccess,
     cudaErrorMemoryAllocation = 2,
     cudaErrorStreamCaptureUnsupported = 900,
-    cudaErrorStreamCaptureInvalidated
+    cudaErrorStreamCaptureInvalidated,
+    cudaErrorStreamCaptureUnjoined = 904
 } cudaError_t;
 typedef struct CUstream_st *cudaStream_t;
 typedef struct CUgraph_st *cudaGraph_t;
@@ -47,6 +49,10 @@ cudaError_t cudaMemsetAsync(void *p, int value, size_t bytes, cudaStream_t strea
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
 cudaError_t cudaStreamDestroy(cudaStream_t stream);
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned flags);
+cudaError_t cudaEventDestroy(cudaEvent_t event);
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags);
 cudaError_t cudaLaunchHostFunc(cudaStream_t stream, void (*f)(void *), void *of);
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, enum cudaStreamCaptureMode mode);
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph);
@@ -63,7 +69,7 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec);
 #include <tuple>
 
 #define __global__
-#define __launch_bounds__(threads)
+#define __launch_bounds__(...)
 #define __device__
 #define __shared__ static
 
@@ -110,6 +116,27 @@ template <typename T> T __shfl_xor_sync(unsigned, T x, int step)
     bits = emulate_exchange(bits, threadIdx.x % 32 ^ (unsigned)step);
     __builtin_memcpy(&x, &bits, sizeof x);
     return x;
+}
+
+template <typename T> T __shfl_sync(unsigned, T x, int lane)
+{
+    return __shfl_xor_sync(0, x, (int)(threadIdx.x % 32) ^ lane);
+}
+
+/* The first lanes, with none so far before them, are told their own. */
+template <typename T> T __shfl_up_sync(unsigned, T x, int step)
+{
+    int lane = (int)(threadIdx.x % 32);
+
+    return __shfl_sync(0, x, lane < step ? lane : lane - step);
+}
+
+template <typename T> T atomicAdd(T *to, T x)
+{
+    T old = *to;
+
+    *to += x;
+    return old;
 }
 
 inline int __popc(unsigned x)

@@ -3,6 +3,7 @@
 #include <cuda_runtime.h>
 
 #include <map>
+#include <set>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -237,8 +238,19 @@ struct CUgraphExec_st {
     std::vector<std::function<void()>> work;
 };
 
+struct CUstream_st {
+    bool joined; /* the capture under way, whose first stream is `origin` */
+};
+
+struct CUevent_st {
+    CUstream_st *of; /* recorded there while it was part of a capture; else NULL */
+};
+
 static CUgraph_st *captured; /* NULL: nothing is captured */
-static bool invalid;         /* what was captured is, since something was done that cannot be */
+static CUstream_st *origin;
+static std::set<CUstream_st *> streams;
+static std::vector<CUstream_st *> apart; /* streams that joined and have not come back */
+static bool invalid; /* what was captured is, since something was done that cannot be */
 
 /* Whether a call that no graph can hold is made while one is captured. */
 static bool forbidden()
@@ -263,30 +275,73 @@ void emulate_enqueue(std::function<void()> work)
         run(work);
 }
 
-cudaError_t cudaLaunchHostFunc(cudaStream_t, void (*f)(void *), void *of)
+/* Work that a capture would miss is a mistake, too. */
+cudaError_t cudaLaunchHostFunc(cudaStream_t stream, void (*f)(void *), void *of)
 {
+    if (captured && !stream->joined && forbidden())
+        return cudaErrorStreamCaptureUnsupported;
     emulate_enqueue([=] { f(of); });
     return cudaSuccess;
 }
 
-cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode)
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode)
 {
     if (forbidden())
         return cudaErrorStreamCaptureUnsupported;
     captured = new CUgraph_st;
+    origin = stream;
+    stream->joined = true;
     invalid = false;
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned)
+{
+    *event = new CUevent_st{ NULL };
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventDestroy(cudaEvent_t event)
+{
+    delete event;
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream)
+{
+    event->of = stream->joined ? stream : NULL;
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned)
+{
+    if (!captured || !event->of)
+        return cudaSuccess;
+    if (stream == origin) {
+        for (size_t i = 0; i < apart.size(); i++)
+            if (apart[i] == event->of)
+                apart.erase(apart.begin() + (long)i--);
+    } else {
+        stream->joined = true;
+        apart.push_back(stream);
+    }
     return cudaSuccess;
 }
 
 cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t *graph)
 {
+    bool back = apart.empty();
+
     *graph = captured;
     captured = NULL;
-    if (!invalid)
+    for (auto *stream : streams)
+        stream->joined = false;
+    apart.clear();
+    if (!invalid && back)
         return cudaSuccess;
     cudaGraphDestroy(*graph);
     *graph = NULL;
-    return cudaErrorStreamCaptureInvalidated;
+    return back ? cudaErrorStreamCaptureInvalidated : cudaErrorStreamCaptureUnjoined;
 }
 
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsigned long long)
@@ -316,7 +371,7 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec)
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned)
 {
-    *stream = NULL;
+    streams.insert(*stream = new CUstream_st{ false });
     return cudaSuccess;
 }
 
@@ -325,8 +380,10 @@ cudaError_t cudaStreamSynchronize(cudaStream_t)
     return forbidden() ? cudaErrorStreamCaptureUnsupported : cudaSuccess;
 }
 
-cudaError_t cudaStreamDestroy(cudaStream_t)
+cudaError_t cudaStreamDestroy(cudaStream_t stream)
 {
+    streams.erase(stream);
+    delete stream;
     return cudaSuccess;
 }
 

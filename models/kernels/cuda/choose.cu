@@ -1,15 +1,18 @@
 /* Learned routes on the device: scores, the experts of each token, places by rank, and the way
    back. The host's choose.c says what is chosen; here, who gets which place is a count of those
-   before, so that nothing depends on which block runs first. */
+   before, so that nothing depends on which block or thread runs first. */
 #include "models/kernels/cuda/kernel.cuh"
 
-/* Threads of a block that goes over all rows: as many as there can be, so that a thread has 64
+/* Threads of a block that goes over many rows: as many as there can be, so that a thread has 64
    registers at most, which its kernel must say: with more it does not start. */
 enum { SCAN = 1024 };
 
-/* ---- scores: one thread per row ------------------------------------------------------------- */
+/* ---- scores: one thread per row, next to each other for one expert ----------------------------
+ */
 
-__device__ static inline void softmax_row(float *p, float *lse, const float *logit, int n)
+/* p[e T] of the row's logits. */
+__device__ static inline void softmax_row(float *p, float *lse, const float *logit, int n,
+                                          int64_t t)
 {
     float top = logit[0];
     double sum = 0;
@@ -17,30 +20,34 @@ __device__ static inline void softmax_row(float *p, float *lse, const float *log
     for (int e = 1; e < n; e++)
         top = fmaxf(top, logit[e]);
     for (int e = 0; e < n; e++)
-        sum += p[e] = expf(logit[e] - top);
+        sum += expf(logit[e] - top);
     for (int e = 0; e < n; e++)
-        p[e] = (float)(p[e] / sum);
+        p[e * t] = (float)(expf(logit[e] - top) / sum);
     *lse = (float)(top + log(sum));
 }
 
 /* The k best, best first, ties to the lower index; returns their sum. */
-__device__ static inline float pick_top(int32_t *top, int k, const float *p, int n)
+__device__ static inline float pick_top(int32_t *top, int k, const float *p, int n, int64_t t)
 {
     float sum = 0;
 
     for (int rank = 0; rank < k; rank++) {
+        float most = 0;
         int best = -1;
 
         for (int e = 0; e < n; e++) {
+            float score = p[e * t];
             bool taken = false;
 
             for (int before = 0; before < rank; before++)
                 taken |= top[before] == e;
-            if (!taken && (best < 0 || p[e] > p[best]))
+            if (!taken && (best < 0 || score > most)) {
                 best = e;
+                most = score;
+            }
         }
         top[rank] = best;
-        sum += p[best];
+        sum += most;
     }
     return sum;
 }
@@ -49,17 +56,17 @@ __global__ void score_rows(cu_choice c)
 {
     int64_t t = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
     const float *logit = c.logit + t * c.experts;
-    float *p = c.score + t * c.experts;
+    float *p = c.score + t;
 
     if (t >= c.t)
         return;
     if (c.softmax)
-        softmax_row(p, c.lse + t, logit, c.experts);
+        softmax_row(p, c.lse + t, logit, c.experts, c.t);
     else
         for (int e = 0; e < c.experts; e++)
-            p[e] = 1 / (1 + expf(-logit[e]));
+            p[e * c.t] = 1 / (1 + expf(-logit[e]));
     if (!c.by_experts)
-        c.norm[t] = pick_top(c.top + t * c.k, c.k, p, c.experts);
+        c.norm[t] = pick_top(c.top + t * c.k, c.k, p, c.experts, c.t);
 }
 
 void cu_scores(cu *on, const cu_choice *c)
@@ -67,200 +74,311 @@ void cu_scores(cu *on, const cu_choice *c)
     launch(on, score_rows, blocks_for(c->t, THREADS), THREADS, *c);
 }
 
-/* ---- places: one block per expert ------------------------------------------------------------ */
+/* ---- places: one block per expert and group of rows -------------------------------------------
+ */
 
-/* How many threads before this one say IS; *all: how many of the block do. */
-__device__ static inline int block_rank(bool is, int *all)
+/* Neighbouring rows that a thread takes at a time, and those of a block. */
+enum { ROWS = 4, TURN = SCAN * ROWS };
+
+/* The sum over this lane and those before it. */
+__device__ static inline int lanes_up_to(int x)
+{
+    int lane = threadIdx.x % WARP;
+
+#pragma unroll
+    for (int step = 1; step < WARP; step *= 2) {
+        int before = __shfl_up_sync(0xffffffffu, x, step);
+
+        x += lane >= step ? before : 0;
+    }
+    return x;
+}
+
+/* The sum over the threads before this one of a block of SCAN; *all: over the block. */
+__device__ static inline int sum_before(int x, int *all)
 {
     __shared__ int part[WARP];
-    int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, before = 0;
-    unsigned votes = __ballot_sync(0xffffffffu, is);
+    int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, lanes = lanes_up_to(x), warps;
 
+    static_assert(SCAN == WARP * WARP, "every lane has one warp's sum");
+    __syncthreads(); /* part may still be read from the last call */
+    if (lane == WARP - 1)
+        part[warp] = lanes;
     __syncthreads();
-    if (lane == 0)
-        part[warp] = __popc(votes);
-    __syncthreads();
-    *all = 0;
-    for (int w = 0; w < (int)blockDim.x / WARP; w++) {
-        before += w < warp ? part[w] : 0;
-        *all += part[w];
-    }
-    return before + __popc(votes & ((1u << lane) - 1));
+    warps = lanes_up_to(part[lane]);
+    *all = __shfl_sync(0xffffffffu, warps, WARP - 1);
+    return __shfl_sync(0xffffffffu, warps, warp) - part[warp] + lanes - x;
 }
 
 /* A group of rows that share the capacity, as one expert sees it. */
 typedef struct group {
-    int64_t start, n;
-    int64_t room, base; /* places, and the first of them */
+    int64_t start;
+    int n, room;  /* rows; places, */
+    int64_t base; /* and the first of them */
 } group;
 
-__device__ static inline group group_of(const cu_choice &c, int e, int64_t start)
+__device__ static inline group group_of(const cu_choice &c, int e, int64_t number)
 {
-    int64_t whole = c.t / c.group;
-    group g = { start, c.t - start < c.group ? c.t - start : c.group, 0, 0 };
+    int64_t start = number * c.group, rest = c.t % c.group;
+    bool whole = start + c.group <= c.t;
+    group g = { start, (int)(whole ? c.group : rest), (int)(whole ? c.room : c.last_room), 0 };
 
-    g.room = g.n == c.group ? c.room : c.last_room;
     g.base = c.offset ? c.offset[e]
-                      : e * (whole * c.room + (c.t % c.group ? c.last_room : 0)) +
-                            start / c.group * c.room;
+                      : e * (c.t / c.group * c.room + (rest ? c.last_room : 0)) + number * c.room;
     return g;
 }
 
-__device__ static inline void leave_empty(const cu_choice &c, const group &g, int64_t taken)
+__device__ static inline void leave_empty(const cu_choice &c, const group &g, int taken)
 {
-    for (int64_t s = taken + threadIdx.x; s < g.room; s += blockDim.x) {
-        c.token[g.base + s] = -1;
-        c.gate[g.base + s] = 0;
+    for (int i = taken + (int)threadIdx.x; i < g.room; i += SCAN) {
+        c.token[g.base + i] = -1;
+        c.gate[g.base + i] = 0;
     }
 }
 
-__device__ static inline float gate_of(const cu_choice &c, int64_t t, int e)
+/* Whether row T's choice of rank RANK claims a place, which a second one does at random. */
+__device__ static inline bool claims(const cu_choice &c, int64_t t, int rank, float gate)
 {
-    float p = c.score[t * c.experts + e];
-
-    return c.renormalise ? p / c.norm[t] : p;
+    return !(c.random_second && rank > 0 && uniform(*c.key, (uint64_t)t) >= 2.0 * gate);
 }
 
-/* Claims of a group in order: every token's first choice, then every token's second. */
-__device__ static void tokens_claim(const cu_choice &c, const group &g, int e, int64_t *asked,
-                                    int64_t *kept)
+/* Choices of rank RANK of rows FIRST .. FIRST+ROWS-1 of the group, after *taken claims in all;
+   returns how many of them ask for expert E. */
+__device__ static inline int claim_rows(const cu_choice &c, const group &g, int e, int rank,
+                                        int first, int *taken)
 {
-    int64_t taken = 0;
+    bool asks[ROWS], stands[ROWS];
+    float gate[ROWS];
+    int asked = 0, standing = 0, place, all;
 
-    for (int64_t at = 0; at < g.n * c.k; at += blockDim.x) {
-        int64_t i = at + threadIdx.x, t = g.start + i % g.n, claim = t * c.k + i / g.n, row;
-        bool mine = i < g.n * c.k && c.top[claim] == e, stands;
-        float gate = mine ? gate_of(c, t, e) : 0;
-        int all;
+#pragma unroll
+    for (int i = 0; i < ROWS; i++) { /* scores of all: no load waits for another */
+        int64_t t = g.start + first + i;
+        bool is = first + i < g.n;
 
-        stands =
-            mine && !(c.random_second && i >= g.n && uniform(*c.key, (uint64_t)t) >= 2.0 * gate);
-        row = taken + block_rank(stands, &all);
-        taken += all;
-        stands = stands && row < g.room;
-        if (mine && c.token)
-            c.inverse[claim] = stands ? (int32_t)(g.base + row) : -1;
-        if (stands && c.token) {
-            c.token[g.base + row] = (int32_t)t;
-            c.gate[g.base + row] = gate;
+        asks[i] = is && c.top[t * c.k + rank] == e;
+        gate[i] = is ? c.score[e * c.t + t] : 0;
+    }
+#pragma unroll
+    for (int i = 0; i < ROWS; i++) {
+        int64_t t = g.start + first + i;
+
+        if (asks[i] && c.renormalise)
+            gate[i] /= c.norm[t];
+        stands[i] = asks[i] && claims(c, t, rank, gate[i]);
+        asked += asks[i];
+        standing += stands[i];
+    }
+    place = *taken + sum_before(standing, &all);
+    *taken += all;
+#pragma unroll
+    for (int i = 0; i < ROWS && c.token; i++) {
+        int64_t t = g.start + first + i;
+        bool gets = stands[i] && place < g.room;
+
+        if (asks[i])
+            c.inverse[t * c.k + rank] = gets ? (int32_t)(g.base + place) : -1;
+        if (gets) {
+            c.token[g.base + place] = (int32_t)t;
+            c.gate[g.base + place] = gate[i];
         }
-        block_rank(mine, &all);
-        *asked += all;
+        place += stands[i];
     }
+    return asked;
+}
+
+/* Claims of a group in order: every token's first choice, then every token's second. Returns how
+   many the expert keeps. */
+__device__ static int tokens_claim(const cu_choice &c, const group &g, int e, int *asked)
+{
+    int taken = 0;
+
+    *asked = 0;
+    for (int rank = 0; rank < c.k; rank++)
+        for (int at = 0; at < g.n; at += TURN)
+            *asked += claim_rows(c, g, e, rank, at + (int)threadIdx.x * ROWS, &taken);
+    *asked = block_sum(*asked);
     taken = taken < g.room ? taken : g.room;
-    *kept += taken;
     if (c.token && !c.offset)
         leave_empty(c, g, taken);
+    return taken;
 }
 
-/* Scores are positive floats, whose bits are in the same order. */
-__device__ static inline unsigned score_bits(const cu_choice &c, const group &g, int64_t i, int e)
+/* Scores in order, as numbers of three digits. From 0 to 1 floats are in the order of their bits,
+   which are below 2^30; what is no number counts as the highest. */
+enum { DIGIT = 10, DIGITS = 3 };
+
+__device__ static inline unsigned order_of(float score)
 {
-    return __float_as_uint(c.score[(g.start + i) * c.experts + e]);
+    unsigned bits = __float_as_uint(score), most = (1u << DIGIT * DIGITS) - 1;
+
+    return bits < most ? bits : most;
 }
 
-__device__ static inline int64_t count_from(const cu_choice &c, const group &g, int e,
-                                            unsigned least)
+/* Of the rows whose order begins with the digits HIGH: the digit after it, SHIFT bits from the end,
+   that the *want-th highest has. *want is then counted among those that have it. */
+__device__ static unsigned find_digit(const float *score, int n, unsigned high, int shift,
+                                      int *want)
 {
-    int64_t n = 0;
+    __shared__ int rows[SCAN], found, above;
+    int digit = SCAN - 1 - (int)threadIdx.x, before, all;
 
-    for (int64_t i = threadIdx.x; i < g.n; i += blockDim.x)
-        n += score_bits(c, g, i, e) >= least;
-    return block_sum(n);
+    static_assert(SCAN == 1 << DIGIT, "every thread counts a digit");
+    rows[digit] = 0;
+    __syncthreads();
+#pragma unroll 8
+    for (int i = threadIdx.x; i < n; i += SCAN) {
+        unsigned order = order_of(score[i]);
+
+        if (order >> shift >> DIGIT == high)
+            atomicAdd(&rows[order >> shift & (SCAN - 1)], 1);
+    }
+    __syncthreads();
+    before = sum_before(rows[digit], &all);
+    if (before < *want && *want <= before + rows[digit]) {
+        found = digit;
+        above = before;
+    }
+    __syncthreads();
+    *want -= above;
+    return high << DIGIT | found;
+}
+
+/* Rows FIRST .. FIRST+ROWS-1 of the group: those above LEAST are taken, and of those at it the
+   first TIES. *above, *same: rows above it and at it before this turn, and then after it. */
+__device__ static inline void take_rows(const cu_choice &c, const group &g, int e, int first,
+                                        unsigned least, int ties, int *above, int *same)
+{
+    enum { HALF = 16 }; /* both counts in one number: a turn has fewer rows */
+    const float *score = c.score + e * c.t + g.start + first;
+    float p[ROWS];
+    int sum = 0, over, tie, all;
+
+#pragma unroll
+    for (int i = 0; i < ROWS; i++) {
+        p[i] = first + i < g.n ? score[i] : 0;
+        if (first + i < g.n)
+            sum += (order_of(p[i]) > least) << HALF | (order_of(p[i]) == least);
+    }
+    sum = sum_before(sum, &all);
+    over = *above + (sum >> HALF);
+    tie = *same + (sum & ((1 << HALF) - 1));
+    *above += all >> HALF;
+    *same += all & ((1 << HALF) - 1);
+#pragma unroll
+    for (int i = 0; i < ROWS; i++) {
+        unsigned order = order_of(p[i]);
+        bool takes = order > least || (order == least && tie < ties);
+        int64_t t = g.start + first + i, row = g.base + over + (tie < ties ? tie : ties);
+
+        if (first + i >= g.n)
+            break;
+        c.place[e * c.t + t] = takes ? (int32_t)row : -1;
+        if (takes) {
+            c.token[row] = (int32_t)t;
+            c.gate[row] = p[i];
+        }
+        over += order > least;
+        tie += order == least;
+    }
 }
 
 /* The expert's best rows, or those from its cut on, in order of rows, ties to the lower row: first
-   the least score that has a place, bit by bit, then places. Returns how many, and that score. */
-__device__ static int64_t expert_takes(const cu_choice &c, const group &g, int e, float *from)
+   the least score that has a place, digit by digit, then places. Returns how many, and that score.
+ */
+__device__ static int expert_takes(const cu_choice &c, const group &g, int e, float *from)
 {
-    int64_t taken = 0, ties = 0, above;
+    int ties = g.room, above = 0, same = 0, taken;
     unsigned least = c.cut ? __float_as_uint(c.cut[e]) : 0;
 
-    for (int bit = 31; !c.cut && bit >= 0; bit--)
-        if (count_from(c, g, e, least | 1u << bit) >= g.room)
-            least |= 1u << bit;
-    above = least < 0xffffffffu ? count_from(c, g, e, least + 1) : 0;
-    for (int64_t at = 0; at < g.n; at += blockDim.x) {
-        int64_t i = at + threadIdx.x, row;
-        unsigned bits = i < g.n ? score_bits(c, g, i, e) : 0;
-        bool tie = i < g.n && bits == least, takes;
-        int all;
-
-        row = ties + block_rank(tie, &all);
-        ties += all;
-        takes = i < g.n && (bits > least || (tie && row < g.room - above));
-        row = g.base + taken + block_rank(takes, &all);
-        taken += all;
-        if (i < g.n)
-            c.inverse[(g.start + i) * c.experts + e] = takes ? (int32_t)row : -1;
-        if (takes) {
-            c.token[row] = (int32_t)(g.start + i);
-            c.gate[row] = c.score[(g.start + i) * c.experts + e];
-        }
-    }
+    for (int shift = DIGIT * (DIGITS - 1); !c.cut && shift >= 0; shift -= DIGIT)
+        least = find_digit(c.score + e * c.t + g.start, g.n, least, shift, &ties);
+    for (int at = 0; at < g.n; at += TURN)
+        take_rows(c, g, e, at + (int)threadIdx.x * ROWS, least, ties, &above, &same);
+    taken = above + (same < ties ? same : ties);
     leave_empty(c, g, taken);
     *from = __uint_as_float(least);
     return taken;
 }
 
-__global__ void __launch_bounds__(SCAN) assign(cu_choice c)
+__global__ void __launch_bounds__(SCAN, 1) assign(cu_choice c)
 {
-    int e = blockIdx.x;
-    int64_t asked = 0, kept = 0, groups = 0;
-    double sum = 0;
+    int e = blockIdx.x % c.experts, asked, kept;
+    group g = group_of(c, e, blockIdx.x / c.experts);
+    float from = 0;
 
-    for (int64_t start = 0; start < c.t; start += c.group, groups++) {
-        group g = group_of(c, e, start);
-        float from;
-
-        if (c.by_experts) {
-            kept += expert_takes(c, g, e, &from);
-            asked = kept;
-            sum += from;
-        } else {
-            tokens_claim(c, g, e, &asked, &kept);
-        }
-    }
+    if (c.by_experts)
+        asked = kept = expert_takes(c, g, e, &from);
+    else
+        kept = tokens_claim(c, g, e, &asked);
     if (threadIdx.x == 0) {
-        c.asked[e] = asked;
-        c.kept[e] = kept;
-        if (c.by_experts)
-            c.least[e] = (float)(sum / (double)groups);
+        c.group_asked[blockIdx.x] = asked;
+        c.group_kept[blockIdx.x] = kept;
+        c.group_least[blockIdx.x] = from;
     }
 }
 
 void cu_assign(cu *on, const cu_choice *c)
 {
-    launch(on, assign, c->experts, SCAN, *c);
+    launch(on, assign, c->groups * c->experts, SCAN, *c);
 }
 
-__global__ void strides(int32_t *first, int64_t t, int k)
+/* Every token has k rows, which experts that choose have left in their own order. */
+__global__ void list_rows(int32_t *first, cu_choice c)
 {
-    int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+    int64_t t = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
 
-    if (i <= t)
-        first[i] = (int32_t)(i * k);
+    if (t <= c.t)
+        first[t] = (int32_t)(t * c.k);
+    for (int e = 0; c.by_experts && t < c.t && e < c.experts; e++)
+        c.inverse[t * c.k + e] = c.place[e * c.t + t];
 }
 
-void cu_strides(cu *on, int32_t *first, int64_t t, int k)
+void cu_list_rows(cu *on, int32_t *first, const cu_choice *c)
 {
-    launch(on, strides, blocks_for(t + 1, THREADS), THREADS, first, t, k);
+    launch(on, list_rows, blocks_for(c->t + 1, THREADS), THREADS, first, *c);
 }
 
-/* ---- losses: one block per expert, and one for z ----------------------------------------------
+/* ---- losses and counts: one block per expert, and one for z ------------------------------------
  */
 
-__global__ void __launch_bounds__(SCAN) choice_losses(cu_choice c)
+/* What expert E has got in all groups of rows. */
+__device__ static inline void add_groups(const cu_choice &c, int e)
+{
+    int64_t asked = 0, kept = 0;
+    double least = 0;
+
+    for (int64_t g = threadIdx.x; g < c.groups; g += SCAN) {
+        asked += c.group_asked[g * c.experts + e];
+        kept += c.group_kept[g * c.experts + e];
+        least += c.group_least[g * c.experts + e];
+    }
+    asked = block_sum(asked);
+    kept = block_sum(kept);
+    least = block_sum(least);
+    if (threadIdx.x == 0) {
+        c.asked[e] = asked;
+        c.kept[e] = kept;
+        c.least[e] = (float)(least / (double)c.groups);
+    }
+}
+
+__global__ void __launch_bounds__(SCAN, 1) choice_losses(cu_choice c)
 {
     int e = blockIdx.x;
+    bool balanced = c.by_experts && e < c.experts; /* by construction */
+    int64_t rows = c.softmax && !balanced ? c.t : 0;
     double best = 0, sum = 0;
 
-    for (int64_t t = threadIdx.x; c.softmax && t < c.t; t += blockDim.x)
+    if (e < c.experts)
+        add_groups(c, e);
+#pragma unroll 8
+    for (int64_t t = threadIdx.x; t < rows; t += SCAN)
         if (e == c.experts) {
             sum += (double)c.lse[t] * c.lse[t];
-        } else if (!c.by_experts) { /* experts that choose are balanced by construction */
+        } else {
             best += c.top[t * c.k] == e;
-            sum += c.score[t * c.experts + e];
+            sum += c.score[e * c.t + t];
         }
     best = block_sum(best) / (double)c.t;
     sum = block_sum(sum) / (double)c.t;
@@ -317,7 +435,7 @@ __global__ void choose_bwd(float *dlogit, const float *dgate, cu_choice c, bool 
 
     if (t >= c.t)
         return;
-    const float *p = c.score + t * c.experts;
+    const float *p = c.score + t;
 
     for (int rank = 0; c.renormalise && rank < c.k; rank++) {
         int32_t row = c.inverse[t * c.k + rank];
@@ -327,12 +445,12 @@ __global__ void choose_bwd(float *dlogit, const float *dgate, cu_choice c, bool 
     }
     if (c.softmax) {
         for (int e = 0; e < c.experts; e++)
-            mean += p[e] * score_gradient(c, dgate, t, e, shared);
+            mean += p[e * c.t] * score_gradient(c, dgate, t, e, shared);
         z = 2.0 * c.z * c.lse[t] / (double)c.t;
     }
     for (int e = 0; e < c.experts; e++) {
-        double dp = score_gradient(c, dgate, t, e, shared);
-        double g = c.softmax ? p[e] * (dp - mean + z) : dp * p[e] * (1.0 - p[e]);
+        double dp = score_gradient(c, dgate, t, e, shared), score = p[e * c.t];
+        double g = c.softmax ? score * (dp - mean + z) : dp * score * (1.0 - score);
 
         dlogit[t * c.experts + e] = (float)(g + (add ? dlogit[t * c.experts + e] : 0));
     }

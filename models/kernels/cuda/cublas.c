@@ -13,9 +13,9 @@
 #include <string.h>
 
 enum {
-    WORKSPACE = 32 << 20, /* bytes of a lane */
-    ALIGNMENT = 256,      /* bytes: the most that is looked at */
-    MOST_PLANS = 1024     /* groups of changing sizes ask for new ones in every batch */
+    WORKSPACE = CUDA_PRODUCT_BYTES, /* of a lane */
+    ALIGNMENT = 256,                /* bytes: the most that is looked at */
+    MOST_PLANS = 1024               /* groups of changing sizes ask for new ones in every batch */
 };
 static const size_t WORKSPACES = (CUDA_LANES + 1) * (size_t)WORKSPACE;
 

@@ -408,7 +408,7 @@ static uint64_t cuda_workspace(const mb_ctx *base, const mb_sizes *of)
     most = words > most ? words : most;
     indices = indices < MB_ARENA_BLOCK ? MB_ARENA_BLOCK : indices;
     if (c->base.grouping == MB_GROUPING_LIBRARY)
-        most += CUDA_GROUPED_BYTES;
+        most += CUDA_PRODUCT_BYTES;
     return c->lanes + most + indices + (size_t)(2 * t * half) * sizeof(float);
 }
 

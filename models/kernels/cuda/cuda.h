@@ -140,7 +140,16 @@ typedef struct cuda_product {
 /* One product now, on the stream of the kernels. */
 void cuda_multiply(cuda_ctx *c, const cuda_product *p, void *to, const void *a, const void *b);
 
-/* cublas.c: cuBLASLt behind these, or what stands in for it in tests. Lanes run side by side
+/* Of device memory: the workspace of one stream of products, and fp32 logits that are made at a
+   time. Each chunk of these reads and writes all gradients of the head's weights, so few are
+   better; the emulated device, which fills all memory that it gives, is to have several. */
+#ifdef MB_EMULATE
+enum { CUDA_PRODUCT_BYTES = 4 << 10, CUDA_HEAD_BYTES = 16 << 10 };
+#else
+enum { CUDA_PRODUCT_BYTES = 32 << 20, CUDA_HEAD_BYTES = 1 << 30 };
+#endif
+
+/* cublas.c: cuBLASLt behind these. Lanes run side by side
    between a fork and a join, each with a stream and a workspace; lane -1 is the stream of the
    kernels. */
 enum { CUDA_LANES = 4 };
@@ -156,7 +165,7 @@ mb_err cuda_lt_join(struct cuda_lt *lt, cudaStream_t stream);
 /* grouped.c: cuBLAS's grouped product behind these, or what stands in for it in tests. Of N
    products P, at most CUDA_GROUPS and alike but for their rows, AT has first all C, then all A,
    then all B: addresses of the device, in memory of the device. Not to be captured in a graph. */
-enum { CUDA_GROUPS = 1024, CUDA_GROUPED_BYTES = 32 << 20 /* of device memory, which it keeps */ };
+enum { CUDA_GROUPS = 1024 };
 mb_err cuda_grouped_open(struct cuda_grouped **out, cudaStream_t stream);
 void cuda_grouped_close(struct cuda_grouped *g); /* accepts NULL */
 bool cuda_grouped_takes(const cuda_product *p);  /* whatever its rows */

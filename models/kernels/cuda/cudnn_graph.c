@@ -305,13 +305,18 @@ static bool varies(const mb_cudnn_api *api, cudnnBackendDescriptor_t config)
 
 /* The plan of one configuration; NULL when the device does not take it. */
 static cudnnBackendDescriptor_t make_plan(const mb_cudnn_api *api, cudnnHandle_t handle,
+                                          cudnnBackendDescriptor_t device,
                                           cudnnBackendDescriptor_t config)
 {
     cudnnBackendDescriptor_t plan = NULL;
+    cudnnStatus_t of;
 
     if (api->make(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, &plan))
         return NULL;
-    if (api->set(plan, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &handle) ||
+    of = handle ? api->set(plan, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &handle)
+                : api->set(plan, CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP,
+                           CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &device);
+    if (of ||
         api->set(plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1,
                  &config) ||
         api->finalize(plan)) {
@@ -351,14 +356,14 @@ static cudnnBackendDescriptor_t *offers(mb_graph *g, cudnnBackendDescriptor_t an
     return config;
 }
 
-static mb_err choose(mb_graph *g, cudnnHandle_t handle, cudnnBackendDescriptor_t const *config,
-                     bool deterministic, mb_plan *out)
+static mb_err choose(mb_graph *g, cudnnHandle_t handle, cudnnBackendDescriptor_t device,
+                     cudnnBackendDescriptor_t const *config, bool deterministic, mb_plan *out)
 {
     int i;
 
     for (i = 0; i < out->offered && !out->plan; i++)
         if (!deterministic || !varies(g->api, config[i]))
-            out->plan = make_plan(g->api, handle, config[i]);
+            out->plan = make_plan(g->api, handle, device, config[i]);
     if (!out->plan)
         return mb_cudnn_failed(g->api, "no configuration is accepted", CUDNN_STATUS_NOT_SUPPORTED);
     return measure_plan(out);
@@ -375,8 +380,8 @@ mb_err mb_graph_plan(mb_graph *g, cudnnHandle_t handle, cudnnBackendDescriptor_t
         answer = ask(g, make_graph(g, handle), device, &n);
     config = offers(g, answer, &n);
     out->offered = (int)n;
-    if (!g->err && handle)
-        g->err = choose(g, handle, config, deterministic, out);
+    if (!g->err)
+        g->err = choose(g, handle, device, config, deterministic, out);
     while (n > 0)
         g->api->drop(config[--n]);
     free(config);

@@ -86,7 +86,7 @@ typedef struct mb_plan {
 } mb_plan;
 
 /* For the device of HANDLE, or, where HANDLE is NULL, for the one that DEVICE (a device property
-   descriptor) tells of: then no kernel is loaded, and only plan->offered is set. The first
+   descriptor) tells of: then the plan is for looking at. The first
    configuration that the device accepts; with DETERMINISTIC none that says it is not. */
 mb_err mb_graph_plan(mb_graph *g, cudnnHandle_t handle, cudnnBackendDescriptor_t device,
                      bool deterministic, mb_plan *out);

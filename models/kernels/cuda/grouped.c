@@ -61,11 +61,11 @@ static mb_err open_cublas(cuda_grouped *g, cudaStream_t stream)
 
     MB_TRY(mb_library_open(sonames, &g->library));
     MB_TRY(mb_library_symbols(&g->library, symbols));
-    if (cudaMalloc(&g->workspace, CUDA_GROUPED_BYTES) != cudaSuccess)
+    if (cudaMalloc(&g->workspace, CUDA_PRODUCT_BYTES) != cudaSuccess)
         return mb_fail(MB_ENOMEM, "cuBLAS: no memory for its workspace");
     MB_TRY(check(g, g->create(&g->handle), "opening"));
     MB_TRY(check(g, g->set_stream(g->handle, stream), "stream"));
-    return check(g, g->set_workspace(g->handle, g->workspace, CUDA_GROUPED_BYTES), "workspace");
+    return check(g, g->set_workspace(g->handle, g->workspace, CUDA_PRODUCT_BYTES), "workspace");
 }
 
 mb_err cuda_grouped_open(cuda_grouped **out, cudaStream_t stream)

@@ -160,7 +160,7 @@ static_assert(sizeof(cu_span) == 2 * sizeof(int64_t) + 3 * sizeof(void *));
 static_assert(sizeof(cu_rope) ==
               7 * sizeof(void *) + 3 * sizeof(int64_t) + sizeof(int) + sizeof(float));
 static_assert(sizeof(cu_choice) ==
-              4 * sizeof(int64_t) + 6 * sizeof(int) + 2 * sizeof(double) + 17 * sizeof(void *));
+              5 * sizeof(int64_t) + 6 * sizeof(int) + 2 * sizeof(double) + 21 * sizeof(void *));
 
 template <typename... P>
 void launch(cu *on, void (*kernel)(P...), int64_t blocks, int threads,

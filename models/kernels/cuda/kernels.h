@@ -171,34 +171,37 @@ typedef struct cu_routed { /* as mb_routed */
     double balance, z;
 } cu_routed;
 
-typedef struct cu_choice { /* what a learned route is made of; see choose.c */
-    int64_t t, group;      /* rows, rows that share a capacity */
-    int experts, k;        /* k: experts per token; expert choice: E */
+typedef struct cu_choice {    /* what a learned route is made of; see choose.c */
+    int64_t t, group, groups; /* rows, rows that share a capacity, how often */
+    int experts, k;           /* k: experts per token; expert choice: E */
     int by_experts, softmax, renormalise, random_second; /* 0 or 1 */
     int64_t room, last_room; /* of one expert per group of rows, and in the last group */
     double balance, z;
-    const uint64_t *key;   /* (1) */
-    const float *logit;    /* (T, E) */
-    float *score, *lse;    /* (T, E), (T) */
-    float *norm;           /* (T) */
-    int32_t *top;          /* (T, k) */
-    int64_t *asked, *kept; /* (E) */
-    double *first, *terms; /* (E), (E + 1): parts of the balance loss, then z */
+    const uint64_t *key;               /* (1) */
+    const float *logit;                /* (T, E) */
+    float *score, *lse;                /* (E, T), (T) */
+    float *norm;                       /* (T) */
+    int32_t *top;                      /* (T, k) */
+    int32_t *place;                    /* (E, T) expert choice: the row of a token, or -1 */
+    int64_t *asked, *kept;             /* (E) */
+    int64_t *group_asked, *group_kept; /* (groups, E) */
+    double *first, *terms;             /* (E), (E + 1): parts of the balance loss, then z */
     struct cu_routed *routed;
     int32_t *token, *inverse; /* (S), (T k): the route's token and row */
     float *gate;              /* (S) */
     const float *cut;      /* (E) expert choice: scores from which rows are taken; NULL: the best */
     float *least;          /* (E) the same as it came out, mean over groups of rows */
+    float *group_least;    /* (groups, E) */
     const int64_t *offset; /* (E + 1) where an expert's rows begin; NULL: e times its room */
 } cu_choice;
 void cu_scores(cu *on, const cu_choice *c);
-/* Counts alone (asked, kept) when c->token is NULL. */
+/* Counts of groups alone when c->token is NULL. */
 void cu_assign(cu *on, const cu_choice *c);
-/* first, and what the choice did into *routed: after cu_assign(). */
+/* first (T + 1) of the route, and what cu_assign() has left of inverse. */
+void cu_list_rows(cu *on, int32_t *first, const cu_choice *c);
+/* Counts of all groups, first, and what the choice did into *routed: after cu_assign(). */
 void cu_choice_losses(cu *on, const cu_choice *c);
 void cu_choose_bwd(cu *on, float *dlogit, const float *dgate, const cu_choice *c, bool add);
-/* first[i] = i * k for i = 0 .. t */
-void cu_strides(cu *on, int32_t *first, int64_t t, int k);
 
 #ifdef __cplusplus
 }

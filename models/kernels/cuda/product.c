@@ -4,14 +4,6 @@
    side, or where that was asked for one grouped product. Rows and weights are row-major. */
 #include "models/kernels/cuda/cuda.h"
 
-/* Of fp32 logits at a time. Each chunk reads and writes all gradients of the head's weights, so few
-   are better; the emulated device, whose models are small, is to have several. */
-#ifdef MB_EMULATE
-enum { CHUNK_BYTES = 16 << 10 };
-#else
-enum { CHUNK_BYTES = 1 << 30 };
-#endif
-
 /* The product in LANE, unless the graph under way has it already. */
 static mb_err multiply_in(cuda_ctx *c, int lane, const cuda_product *p, void *to, const void *a,
                           const void *b)
@@ -89,7 +81,7 @@ static bool have_grouped(cuda_ctx *c)
     if (cuda_grouped_open(&c->grouped, c->cu.stream))
         cuda_keep(c, mb_fail_in(MB_EMISSING, "gpu.grouping = library"));
     else
-        c->kept += CUDA_GROUPED_BYTES;
+        c->kept += CUDA_PRODUCT_BYTES;
     return c->grouped;
 }
 
@@ -283,7 +275,7 @@ static void classify_rows(cuda_ctx *c, const head *h, float *loss, void *dx, con
 
 static int64_t chunk_rows(int64_t t, int64_t v)
 {
-    int64_t most = CHUNK_BYTES / 4 / v;
+    int64_t most = CUDA_HEAD_BYTES / 4 / v;
 
     return most < 1 ? 1 : most < t ? most : t;
 }

@@ -42,9 +42,12 @@ static void *take(mb_ctx *c, int64_t n, size_t size)
 static cu_choice describe(mb_ctx *c, const mb_tensor *logits, const mb_router *how)
 {
     int64_t t = logits->rows, e = logits->cols;
+    int64_t rows = t > 0 ? t : 1; /* no rows: one group of none */
+    int64_t group = how->group_rows && how->capacity > 0 ? how->group_rows : rows;
     bool experts = how->choice == MB_EXPERT_CHOOSES;
     cu_choice d = { .t = t,
-                    .group = how->group_rows && how->capacity > 0 ? how->group_rows : t,
+                    .group = group,
+                    .groups = (rows + group - 1) / group,
                     .experts = (int)e,
                     .k = experts ? (int)e : how->top_k,
                     .by_experts = experts,
@@ -56,19 +59,22 @@ static cu_choice describe(mb_ctx *c, const mb_tensor *logits, const mb_router *h
                     .key = cuda_numbers(cuda_of(c), &how->key, sizeof how->key),
                     .logit = mb_f32(logits) };
 
-    d.room = mb_router_room(how, d.group, d.experts);
-    d.last_room = mb_router_room(how, t % (d.group ? d.group : 1), d.experts);
+    d.room = mb_router_room(how, group, d.experts);
+    d.last_room = mb_router_room(how, t % group, d.experts);
     d.score = take(c, t * e, sizeof *d.score);
     d.lse = take(c, t, sizeof *d.lse);
     d.norm = take(c, t, sizeof *d.norm);
-    d.top = take(c, t * d.k, sizeof *d.top);
+    *(experts ? &d.place : &d.top) = take(c, t * d.k, sizeof *d.top);
     d.inverse = take(c, t * d.k, sizeof *d.inverse);
     d.asked = take(c, 2 * e, sizeof *d.asked);
     d.kept = d.asked + e;
+    d.group_asked = take(c, 2 * d.groups * e, sizeof *d.group_asked);
+    d.group_kept = d.group_asked + d.groups * e;
     d.first = take(c, 2 * e + 1, sizeof *d.first);
     d.terms = d.first + e;
     d.routed = take(c, 1, sizeof *d.routed);
     d.least = take(c, e, sizeof *d.least);
+    d.group_least = take(c, d.groups * e, sizeof *d.group_least);
     d.cut = cuda_indices(cuda_of(c), how->cut, (size_t)e * sizeof *d.cut);
     return d;
 }
@@ -77,11 +83,11 @@ static cu_choice describe(mb_ctx *c, const mb_tensor *logits, const mb_router *h
    that the experts before it have got, for which the device is waited for. */
 static void find_offsets(cuda_ctx *c, cu_choice *d, bool limited, int64_t *offset, int64_t *counts)
 {
-    int64_t room = d->group ? d->t / d->group * d->room + (d->t % d->group ? d->last_room : 0) : 0;
+    int64_t room = d->t / d->group * d->room + (d->t % d->group ? d->last_room : 0);
 
     if (!limited) {
         cu_assign(&c->cu, d);
-        cuda_fetch_to(&c->base, counts, d->asked, (size_t)(2 * d->experts) * sizeof *counts);
+        cuda_fetch_to(&c->base, counts, d->group_asked, (size_t)(2 * d->experts) * sizeof *counts);
         cuda_sync(&c->base);
     }
     offset[0] = 0;
@@ -119,7 +125,7 @@ mb_route *cuda_choose(mb_ctx *base, const mb_tensor *logits, const mb_router *ho
     d->choice.token = (int32_t *)r->token;
     d->choice.gate = mb_f32(r->gate);
     cu_assign(&c->cu, &d->choice);
-    cu_strides(&c->cu, first, t, d->choice.k);
+    cu_list_rows(&c->cu, first, &d->choice);
     cu_choice_losses(&c->cu, &d->choice);
     cuda_fetch_to(base, counts, d->choice.asked, (size_t)(2 * e) * sizeof *counts);
     cuda_fetch_to(base, out, d->choice.routed, sizeof *out);
