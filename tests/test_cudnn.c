@@ -63,6 +63,10 @@ ParameterizedTest(mb_attention_shape *a, cudnn, every_graph_becomes_a_plan)
         cr_expect_gt(offered, 0);
         cr_expect_eq(mb_cudnn_plan(c, &asked, &again, NULL), MB_OK, "%s", mb_message());
         cr_expect_eq(workspace, again, "a plan is made once");
+        cr_expect(workspace <= mb_cudnn_workspace(&asked) + 1024 &&
+                      mb_cudnn_workspace(&asked) < workspace * 5 / 4 + 1024,
+                  "%s spans, %s: %zu bytes, not %zu", kinds[kind],
+                  asked.fast ? "fast" : "deterministic", workspace, mb_cudnn_workspace(&asked));
     }
     mb_cudnn_close(c);
 }

@@ -220,19 +220,19 @@ static void attend_cudnn_bwd(cuda_ctx *c, const call *a, mb_real *dx, const mb_r
     c->base.executed = 10 * (uint64_t)a->d * pairs_seen(&a->shape);
 }
 
-/* Before cuDNN 9.25, the order in which gradients of queries are added up costs two bytes for each
-   pair of positions of a sequence; copies in order of positions are y and dy, in training, where
-   nothing adds to the gradient of [q k v]. */
+/* Copies in order of positions are y and dy, in training, where nothing adds to the gradient of
+   [q k v]. */
 size_t cuda_attention_bytes(const cuda_ctx *c, const mb_sizes *of)
 {
-    size_t delta = (size_t)(of->rows * of->heads) * sizeof(float);
-    size_t pairs = 2 * (size_t)(of->batch * of->heads * of->len * of->len);
+    const mb_attention_shape a = { .batch = of->batch,
+                                   .len = of->len,
+                                   .heads = of->heads,
+                                   .width = (int)(of->width / of->heads),
+                                   .fast = c->base.attention == MB_ATTENTION_FAST };
 
-    if (!takes_shape(c, of->width / of->heads))
-        return delta;
-    return 2 * cuda_bytes(c, of->rows * of->width) + 2 * delta +
-           (c->base.attention == MB_ATTENTION_FAST ? delta * (size_t)(of->width / of->heads)
-                                                   : pairs);
+    if (!takes_shape(c, a.width))
+        return (size_t)(of->rows * of->heads) * sizeof(float);
+    return 2 * cuda_bytes(c, of->rows * of->width) + mb_cudnn_workspace(&a);
 }
 
 /* ---- the slots ---------------------------------------------------------------------------------

@@ -40,6 +40,17 @@ typedef struct mb_attention_shape { /* a shape: plans are made once for each */
  */
 mb_err mb_cudnn_plan(mb_cudnn *c, const mb_attention_shape *a, size_t *workspace, int *offered);
 
+/* Bytes of the workspace of such plans, about: before cuDNN 9.25, the order in which gradients of
+   queries are added up costs two for each pair of positions of a sequence, whose length is rounded
+   up to 128. */
+static inline size_t mb_cudnn_workspace(const mb_attention_shape *a)
+{
+    size_t len = (size_t)(a->len + 127) / 128 * 128, rows = (size_t)(a->batch * a->heads) * len;
+
+    return rows * 2 * sizeof(float) +
+           (a->fast ? rows * (size_t)a->width * sizeof(float) : 2 * rows * len);
+}
+
 /* x = [q k v] (T, 3D) bf16; lo and hi (T) on the device, for the kinds that have them; sets y (T,
    D) bf16 and lse (batch, heads, len) fp32, the log-sum-exp of the scores q.k / sqrt(width), for
    the backward. */
