@@ -216,9 +216,10 @@ profile() { # SIZE ARCH ARGUMENT...
     shift 2
     # without it, a step of eight experts of 1.5B takes more than an H200 has
     [ "$of $arch" != "1.5B switch" ] || room="-S model.recompute=layer"
+    # cuDNN or an error: our own attention would only use up the time
     # shellcheck disable=SC2086
     run profile -a "$arch" --db "$db" --counts --format csv $(size "$of") $room -S model.pad=128 \
-        "$@" >"$scratch/profile.csv"
+        -S gpu.attention=cudnn "$@" >"$scratch/profile.csv"
     result=$?
     cat "$scratch/profile.csv"
     return $result
