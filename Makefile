@@ -95,10 +95,10 @@ $(call obj,$(TESTS)): | test-deps
 $B/tests/fake/libcuda.so.1: tests/fake/libcuda.c
 $B/tests/fake/libnvidia-ml.so.1: tests/fake/libnvidia-ml.c
 $B/tests/fake/libcupti.so.13: tests/fake/libcupti.c profiles/cupti.h
-$B/tests/fake/libcublasLt.so.13 $B/tests/fake/libcublas.so.13: tests/emulate/cublas.c
+$B/tests/fake/libcublasLt.so.13 $B/tests/fake/libcublas.so.13: tests/emulate/cublas.c $(wildcard tests/emulate/*.h)
 $(FAKES):
 	@mkdir -p $(@D)
-	$(CC) $(filter-out -MMD -MP -fsanitize%,$(OWN)) -Wno-missing-prototypes -fPIC -shared -Wl,-soname,$(@F) -o $@ $<
+	$(CC) $(filter-out -MMD -MP -fsanitize%,$(OWN) $(CFLAGS)) -Wno-missing-prototypes -fPIC -shared -Wl,-soname,$(@F) -o $@ $<
 $(BENCH:%=$B/bench/%): %: %.o $(call obj,$(filter-out $(BENCH:%=bench/%.c),$(BENCH_C))) $B/libmotbench.a
 	$(CC) $(OWN) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 # The peak is that of fused multiply-adds, which -std=c11 keeps the compiler from making.

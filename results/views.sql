@@ -18,9 +18,9 @@ CREATE VIEW v_pace AS
 
 -- train_s is the wall clock of all training steps; step_s the median undisturbed step, and
 -- tokens_per_s goes with it, so that a busy machine does not decide. memory_bytes is the most that
--- the run held, memory_predicted_bytes what the formulas say. graph, attention and grouping are what was
--- asked of a GPU; NULL in runs from before there was a choice. build, machine, dataset and settings point
--- into v_fact.
+-- the run held, memory_predicted_bytes what the formulas say. graph, attention and grouping are what
+-- was asked of a GPU; NULL in runs from before there was a choice. build, machine, dataset and
+-- settings point into v_fact.
 CREATE VIEW v_run AS
   SELECT r.id AS run_id, r.uuid, r.workload, r.arch, r.seed, r.backend, r.precision,
          e.status, e.detail,

@@ -149,9 +149,8 @@ enum { CUDA_PRODUCT_BYTES = 4 << 10, CUDA_HEAD_BYTES = 16 << 10 };
 enum { CUDA_PRODUCT_BYTES = 32 << 20, CUDA_HEAD_BYTES = 1 << 30 };
 #endif
 
-/* cublas.c: cuBLASLt behind these. Lanes run side by side
-   between a fork and a join, each with a stream and a workspace; lane -1 is the stream of the
-   kernels. */
+/* cublas.c: cuBLASLt behind these. Lanes run side by side between a fork and a join, each with a
+   stream and a workspace; lane -1 is the stream of the kernels. */
 enum { CUDA_LANES = 4 };
 mb_err cuda_lt_open(struct cuda_lt **out, size_t *bytes); /* of device memory, which it keeps */
 void cuda_lt_close(struct cuda_lt *lt);                   /* accepts NULL */
@@ -162,9 +161,9 @@ mb_err cuda_lt_multiply(struct cuda_lt *lt, int lane, cudaStream_t stream, const
 mb_err cuda_lt_fork(struct cuda_lt *lt, cudaStream_t stream);
 mb_err cuda_lt_join(struct cuda_lt *lt, cudaStream_t stream);
 
-/* grouped.c: cuBLAS's grouped product behind these, or what stands in for it in tests. Of N
-   products P, at most CUDA_GROUPS and alike but for their rows, AT has first all C, then all A,
-   then all B: addresses of the device, in memory of the device. Not to be captured in a graph. */
+/* grouped.c: cuBLAS's grouped product behind these. Of N products P, at most CUDA_GROUPS and alike
+   but for their rows, AT has first all C, then all A, then all B: addresses of the device, in
+   memory of the device. Not to be captured in a graph. It keeps CUDA_PRODUCT_BYTES. */
 enum { CUDA_GROUPS = 1024 };
 mb_err cuda_grouped_open(struct cuda_grouped **out, cudaStream_t stream);
 void cuda_grouped_close(struct cuda_grouped *g); /* accepts NULL */

@@ -23,7 +23,7 @@ typedef struct mb_cudnn mb_cudnn;
 /* The current device's. MB_EMISSING: no cuDNN here. */
 mb_err mb_cudnn_open(mb_cudnn **out);
 /* For the device that DEVICE (cuDNN's JSON of device properties) tells of, without having one:
-   plans are asked for, never run. */
+   plans are made, never run. */
 mb_err mb_cudnn_open_offline(const char *device, mb_cudnn **out);
 void mb_cudnn_close(mb_cudnn *c); /* accepts NULL */
 

@@ -86,8 +86,8 @@ typedef struct mb_plan {
 } mb_plan;
 
 /* For the device of HANDLE, or, where HANDLE is NULL, for the one that DEVICE (a device property
-   descriptor) tells of: then the plan is for looking at. The first
-   configuration that the device accepts; with DETERMINISTIC none that says it is not. */
+   descriptor) tells of: then the plan is for looking at. The first configuration that the device
+   accepts; with DETERMINISTIC none that says it is not. */
 mb_err mb_graph_plan(mb_graph *g, cudnnHandle_t handle, cudnnBackendDescriptor_t device,
                      bool deterministic, mb_plan *out);
 void mb_plan_close(mb_plan *p); /* accepts a zeroed one */
