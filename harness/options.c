@@ -89,7 +89,7 @@ const char *mb_parse_backend(const struct argp_state *state, const char *text)
 
 /* ---- how a workload is to be run ----------------------------------------------------------- */
 
-enum { BACKEND = 256, PRECISION, THREADS, SAMPLER, SAMPLER_STEPS, GUIDANCE };
+enum { BACKEND = 256, PRECISION, THREADS, FAST, SAMPLER, SAMPLER_STEPS, GUIDANCE };
 
 static const struct argp_option asked_options[] = {
     { "arch", 'a', "ARCH,...", 0, "These architectures, in this order", 0 },
@@ -102,6 +102,8 @@ static const struct argp_option asked_options[] = {
       "Threads that each job computes with, which decide its last bits (default: the cores, shared "
       "out among the jobs side by side)",
       0 },
+    { "fast", FAST, NULL, 0,
+      "On a GPU, take what is fastest though bits differ from run to run (gpu.attention=fast)", 0 },
     { 0 },
 };
 
@@ -121,6 +123,9 @@ static error_t parse_asked(int key, char *arg, struct argp_state *state)
         break;
     case 'S':
         mb_parse_append(state, a->sets, &a->n_sets, arg, "settings");
+        break;
+    case FAST:
+        mb_parse_append(state, a->sets, &a->n_sets, "gpu.attention=fast", "settings");
         break;
     case BACKEND:
         a->backend = mb_parse_backend(state, arg);

@@ -19,8 +19,9 @@ holds "what is done is not done again" [ "$(count two.db 1)" = 8 ]
 
 # More workers than jobs, and more threads than one each: each team is its own.
 train whole.db --threads 2 -a dense,mot
-train teams.db --threads 2 -a dense,mot --jobs 9
+train teams.db --threads 2 -a dense,mot --jobs 9 --fast
 holds "jobs of two threads run side by side, too" same_curves whole.db teams.db
+holds "that bits may differ on a GPU is recorded" [ "$(count teams.db "attention = 'fast'")" = 2 ]
 
 # Two cores, and nothing said: what is seen while they run, and what is recorded.
 OMP_NUM_THREADS=2 "$MOTBENCH" run "$home/workloads/smoke.ini" --seed 1,2 --db free.db >"$work/out" 2>"$work/err"
