@@ -128,8 +128,13 @@ cuda_tests() { # PATTERN
         return 1
     }
 }
+fresh_tests() { # PATTERN
+    TEST_SEED=$start cuda_tests "$1"
+}
 tests() {
-    check 120 "operations agree with ref, fp32 and bf16" cuda_tests '@(op|op_hand|cuda)/*'
+    check 120 "operations agree with ref, fp32 and bf16, on fresh numbers (TEST_SEED=$start)" \
+        fresh_tests 'op/*'
+    check 60 "operations and steps are what was worked out by hand" cuda_tests '@(op_hand|cuda)/*'
     check 60 "models agree with the golden values" cuda_tests 'golden/*'
     check 60 "graphs give the bits of single calls; models cost what the formulas say" \
         cuda_tests '@(graph|cost)/*'

@@ -26,7 +26,8 @@ bool test_guards_survive(const test_memory *m); /* as fetched */
 bool test_is_unset(const test_memory *m);       /* all of them, as fetched */
 void test_memory_free(test_memory *m);
 
-/* Standard normal numbers that depend on NAME alone; in memory of exactly N floats, for free(). */
+/* Standard normal numbers that depend on NAME, and on $TEST_SEED where that is set, alone; in
+   memory of exactly N floats, for free(). */
 float *test_normal(const char *name, int64_t n);
 void test_fill_normal(float *x, const char *name, int64_t n);
 

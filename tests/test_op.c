@@ -482,8 +482,9 @@ static void compare(const side *mine, const side *ref, const kernel *k, const sh
     for (int i = 0; i < ref->n_results; i++) {
         const struct result *r = &ref->result[i];
         double distance = test_distance(mine->result[i].memory.value, r->memory.value, r->memory.n);
+        bool few = r->memory.n < 8; /* may all be differences of nearly equal numbers */
 
-        cr_assert(distance < allowed(mine->c, k),
+        cr_assert(distance < allowed(mine->c, k) * (few ? 100 : 1),
                   "%s, %s: %s: %s is %.3g away from ref; T %d, D %d, N %d, H %d, G %d, layout %d, "
                   "ways %#x",
                   mine->be->name, mb_precision_name[mine->c->precision], k->name, r->name, distance,
